@@ -1,0 +1,71 @@
+//! What a drain is: why it began, when it must end, what became of it.
+//!
+//! Pure decisions and plain values; time comes in as an argument. The writer in `control` carries them out.
+
+mod plan;
+mod report;
+
+use std::fmt;
+use std::time::Duration;
+
+pub use plan::{Deadline, LimitedBy, Plan, spread_moment, stream_moment};
+pub use report::{Counts, Cut, Outcome, Report, StartedAfter};
+
+/// How a service drains its endpoints.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Work in flight is cut after this (P5).
+    pub timeout: Duration,
+    /// A pinned, idle downstream connection is closed within this ...
+    pub idle_grace: Duration,
+    /// ... at a random moment of its last part, this long.
+    pub spread: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(30),
+            idle_grace: Duration::from_secs(5),
+            spread: Duration::from_secs(2),
+        }
+    }
+}
+
+/// Who asked for a drain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Cause {
+    /// A person, by the admin API or the command line.
+    Operator,
+    /// A pod's preStop hook.
+    Hook,
+    /// The source says that the endpoint terminates.
+    Source,
+    /// The endpoint is no longer in its source.
+    Removed,
+    /// No route leads to it any more: its service or route was removed or re-pointed.
+    Route,
+    /// tidegate itself leaves.
+    Shutdown,
+}
+
+impl Cause {
+    /// The word of the interface.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Operator => "operator",
+            Self::Hook => "hook",
+            Self::Source => "source",
+            Self::Removed => "removed",
+            Self::Route => "route",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,5 @@
+//! An endpoint's life.
+
+mod key;
+
+pub use key::{EndpointId, EndpointKey, ServiceName};

@@ -1,0 +1,15 @@
+//! tidegate, a reverse proxy that lets an endpoint leave without losing a request.
+
+pub mod admin;
+pub mod balance;
+pub mod config;
+pub mod control;
+pub mod discovery;
+pub mod document;
+pub mod drain;
+pub mod endpoint;
+pub mod gate;
+pub mod net;
+pub mod route;
+pub mod server;
+pub mod snapshot;

@@ -1,0 +1,3 @@
+//! Streams and how they come about.
+
+pub mod tls;

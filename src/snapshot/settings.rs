@@ -1,0 +1,118 @@
+//! What is configured of a service, as the request path and the writer need it.
+
+use std::time::Duration;
+
+use crate::balance::Policy;
+use crate::drain;
+use crate::endpoint::ServiceName;
+
+/// Everything configured of one service but its source.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServiceSettings {
+    /// Its name.
+    pub name: ServiceName,
+    /// How an endpoint is chosen.
+    pub balance: Policy,
+    /// How endpoints drain.
+    pub drain: drain::Settings,
+    /// What happens when no endpoint is ready but some are still serving (P7).
+    pub all_draining: AllDraining,
+    /// Time limits.
+    pub timeouts: Timeouts,
+    /// What may be sent again (P10).
+    pub retry: Retry,
+    /// Bounds, over all workers.
+    pub limits: Limits,
+    /// A newly ready endpoint gets a growing share over this time; zero turns it off.
+    pub slow_start: Duration,
+}
+
+/// What to do with no ready endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AllDraining {
+    /// Use those that drain and still serve.
+    #[default]
+    Serve,
+    /// Answer 503.
+    Reject,
+}
+
+/// The time limits of a service. Zero means none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// To a connection with an endpoint.
+    pub connect: Duration,
+    /// From the request's arrival to the response's head.
+    pub request: Duration,
+    /// Without a byte of a body, in either direction, while one is under way.
+    pub idle: Duration,
+    /// An idle upstream connection is closed after this, or a second before the endpoint's own `Keep-Alive: timeout`.
+    pub upstream_keep_alive: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(1),
+            request: Duration::from_secs(60),
+            idle: Duration::from_secs(300),
+            upstream_keep_alive: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What may be sent again.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Retry {
+    /// Attempts in all, 1 to 2.
+    pub attempts: u32,
+    /// The share of requests that may be sent again, besides 10 a second, over 10 s.
+    pub budget: f64,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self {
+            attempts: 2,
+            budget: 0.2,
+        }
+    }
+}
+
+/// Bounds of a service, over all workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Upstream connections to one endpoint.
+    pub connections_per_endpoint: u32,
+    /// Requests that wait for a connection; one more is answered 503.
+    pub pending: u32,
+    /// Bytes of a request's body; a larger one is answered 413. Zero means no bound.
+    pub request_body: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_per_endpoint: 1024,
+            pending: 1024,
+            request_body: 0,
+        }
+    }
+}
+
+impl ServiceSettings {
+    /// The defaults, under a name.
+    #[must_use]
+    pub fn named(name: ServiceName) -> Self {
+        Self {
+            name,
+            balance: Policy::default(),
+            drain: drain::Settings::default(),
+            all_draining: AllDraining::default(),
+            timeouts: Timeouts::default(),
+            retry: Retry::default(),
+            limits: Limits::default(),
+            slow_start: Duration::ZERO,
+        }
+    }
+}
