@@ -13,3 +13,4 @@ pub mod net;
 pub mod route;
 pub mod server;
 pub mod snapshot;
+pub mod telemetry;

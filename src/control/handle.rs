@@ -1,15 +1,16 @@
 //! How others talk to the writer: questions and requests, answered by the one loop that owns the truth.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use thiserror::Error;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+use super::Desired;
 use super::view::{DrainsView, Event, EventKind, ServiceView, State};
 use crate::drain::{Cut, LimitedBy};
 use crate::endpoint::{EndpointKey, ServiceName};
-use std::sync::Arc;
 
 /// A way to the writer; cheap to clone.
 #[derive(Debug, Clone)]
@@ -107,9 +108,6 @@ pub enum HandleError {
         /// The ids.
         ids: Vec<String>,
     },
-    /// An undrain of what nobody drained.
-    #[error("{0} is not drained by an operator")]
-    NotDrained(String),
     /// An undrain of what the source drains.
     #[error("{0} is drained by its source; put it back there")]
     DrainedBySource(String),
@@ -139,6 +137,21 @@ pub(super) enum Request {
     },
     Drains(oneshot::Sender<DrainsView>),
     Ready(oneshot::Sender<Vec<ServiceName>>),
+    Totals(oneshot::Sender<Vec<Totals>>),
+    Reload(Desired, oneshot::Sender<()>),
+}
+
+/// A service in numbers, for metrics.
+#[derive(Debug, Clone)]
+pub struct Totals {
+    /// The service.
+    pub service: ServiceName,
+    /// How many endpoints are in each state, in the order of [`State::ALL`].
+    pub states: [u64; 4],
+    /// Work in flight.
+    pub in_flight: u64,
+    /// How old the newest confirmation of the set is.
+    pub source_age: Option<Duration>,
 }
 
 impl Handle {
@@ -171,7 +184,7 @@ impl Handle {
     /// Puts an endpoint back that an operator drained.
     ///
     /// # Errors
-    /// As for a drain, and [`HandleError::NotDrained`], [`HandleError::DrainedBySource`].
+    /// As for a drain, and [`HandleError::DrainedBySource`].
     pub async fn undrain(
         &self,
         service: &str,
@@ -208,6 +221,22 @@ impl Handle {
     /// [`HandleError::Leaving`].
     pub async fn waiting_for(&self) -> Result<Vec<ServiceName>, HandleError> {
         self.ask(Request::Ready).await
+    }
+
+    /// Every service in numbers.
+    ///
+    /// # Errors
+    /// [`HandleError::Leaving`].
+    pub async fn totals(&self) -> Result<Vec<Totals>, HandleError> {
+        self.ask(Request::Totals).await
+    }
+
+    /// Makes the services and routes those of a config; answers when they are in force.
+    ///
+    /// # Errors
+    /// [`HandleError::Leaving`].
+    pub async fn reload(&self, desired: Desired) -> Result<(), HandleError> {
+        self.ask(|answer| Request::Reload(desired, answer)).await
     }
 
     /// What happens from now on. A listener that falls behind loses the oldest.

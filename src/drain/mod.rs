@@ -45,8 +45,6 @@ pub enum Cause {
     Removed,
     /// No route leads to it any more: its service or route was removed or re-pointed.
     Route,
-    /// tidegate itself leaves.
-    Shutdown,
 }
 
 impl Cause {
@@ -59,7 +57,6 @@ impl Cause {
             Self::Source => "source",
             Self::Removed => "removed",
             Self::Route => "route",
-            Self::Shutdown => "shutdown",
         }
     }
 }

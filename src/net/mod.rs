@@ -1,3 +1,14 @@
 //! Streams and how they come about.
+//!
+//! One small enum instead of a type parameter: everything above names concrete types, and the simulation puts a whole
+//! proxy on in-memory streams.
 
+mod dial;
+mod socket;
+mod stream;
 pub mod tls;
+
+
+pub use dial::{Dialer, MemoryNet};
+pub use socket::{BindError, bind_listeners, into_tokio, tune_downstream};
+pub use stream::Stream;

@@ -1,5 +1,18 @@
-//! What is published: routes, services and their members.
+//! What is known of services, published: routes, members and limits, as workers see them.
+//!
+//! A worker reads one pointer to route and one to choose; the writer swaps them. A snapshot is immutable and only a hint
+//! (law 5): a worker may hold one that is out of date, and then [`Endpoint::acquire`](crate::endpoint::Endpoint::acquire)
+//! refuses it. Each service has a pointer of its own, so that an update costs what its own service has and nothing for the
+//! others.
 
+mod budget;
+mod routes;
+mod service;
 mod settings;
+mod waiting;
 
+pub use budget::RetryBudget;
+pub use routes::{Publisher, Reader, Route, Routes};
+pub use service::{Ask, NotChosen, Service, ServiceSnapshot};
 pub use settings::{AllDraining, Limits, Retry, ServiceSettings, Timeouts};
+pub use waiting::{Waiting, WaitingRoom};

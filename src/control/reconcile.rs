@@ -1,0 +1,251 @@
+//! Known against observed: what has changed, and what follows for each endpoint's newest life. Pure.
+//!
+//! Two questions are answered here. [`diff`]: which endpoints of a full set differ from the last one? [`step`]: given what
+//! is wanted of an endpoint and how its newest life stands, what has to happen? The rules of drain.md (P1, P7, P8) are
+//! these few lines; everything else in `control` only carries them out.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::discovery::{Observed, ObservedState};
+use crate::endpoint::EndpointKey;
+
+/// What differs between two full sets.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Diff {
+    /// New or altered ones, as they are now.
+    pub(super) changed: Vec<Arc<Observed>>,
+    /// Keys that are no longer there.
+    pub(super) removed: Vec<EndpointKey>,
+}
+
+/// How far [`diff`] looks ahead to find where two sets fit together again.
+const LOOK_AHEAD: usize = 32;
+
+/// Compares two full sets. What both share (the same allocation) is passed over without being looked at, so the cost is
+/// that of a walk over pointers and of what has changed.
+pub(super) fn diff(old: &[Arc<Observed>], new: &[Arc<Observed>]) -> Diff {
+    let mut missing = Vec::new();
+    let mut fresh = Vec::new();
+    let (mut i, mut j) = (0, 0);
+    while i < old.len() && j < new.len() {
+        if Arc::ptr_eq(&old[i], &new[j]) {
+            (i, j) = (i + 1, j + 1);
+        } else if let Some(ahead) = find(&new[j..], &old[i]) {
+            fresh.extend_from_slice(&new[j..j + ahead]);
+            j += ahead;
+        } else if let Some(ahead) = find(&old[i..], &new[j]) {
+            missing.extend_from_slice(&old[i..i + ahead]);
+            i += ahead;
+        } else {
+            missing.push(old[i].clone());
+            fresh.push(new[j].clone());
+            (i, j) = (i + 1, j + 1);
+        }
+    }
+    missing.extend_from_slice(&old[i..]);
+    fresh.extend_from_slice(&new[j..]);
+    pair(&missing, fresh)
+}
+
+fn find(within: &[Arc<Observed>], wanted: &Arc<Observed>) -> Option<usize> {
+    within.iter().take(LOOK_AHEAD).position(|candidate| Arc::ptr_eq(candidate, wanted))
+}
+
+/// An endpoint that is both missing at its old place and fresh at a new one has moved or changed, not gone.
+fn pair(missing: &[Arc<Observed>], fresh: Vec<Arc<Observed>>) -> Diff {
+    let before: HashMap<&EndpointKey, &Arc<Observed>> = missing.iter().map(|old| (&old.key, old)).collect();
+    let now: HashMap<&EndpointKey, ()> = fresh.iter().map(|new| (&new.key, ())).collect();
+    let removed = missing.iter().filter(|old| !now.contains_key(&old.key)).map(|old| old.key.clone()).collect();
+    let changed = fresh.iter().filter(|new| before.get(&new.key).is_none_or(|old| *old != *new)).cloned().collect();
+    Diff { changed, removed }
+}
+
+/// What is wanted of an endpoint, all told: its source, its operator, its service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Want {
+    /// In rotation.
+    Ready,
+    /// Out of rotation, reversibly.
+    NotReady,
+    /// Out, for good. `may_serve`: it would still answer if nobody else could (P7).
+    Leave {
+        /// Listed as serving, not promised away, and its service allows it.
+        may_serve: bool,
+    },
+}
+
+/// How an endpoint's newest life stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// In rotation; the gate is open.
+    Ready,
+    /// Out of rotation; the gate is open and work in flight goes on without a deadline.
+    NotReady,
+    /// Draining, but serving as the fallback: the gate is open (P7).
+    Fallback,
+    /// The gate is closed.
+    Closed,
+}
+
+/// What has to happen to an endpoint's newest life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Nothing.
+    Keep,
+    /// A first life, or a new one beside what is left of the old, which is closed.
+    Begin(Standing),
+    /// The same life, another standing; the gate stays open.
+    Move(Standing),
+    /// The gate closes.
+    Close,
+}
+
+/// The rule for one endpoint. `anyone_ready`: some endpoint of the service is wanted in rotation, so nobody has to fill in.
+pub(super) fn step(want: Want, standing: Option<Standing>, anyone_ready: bool) -> Step {
+    use Standing::{Closed, Fallback, NotReady, Ready};
+    match want {
+        Want::Ready => match standing {
+            Some(Ready) => Step::Keep,
+            Some(NotReady) => Step::Move(Ready),
+            // A life only moves forward: what comes back from a drain is another life.
+            Some(Fallback | Closed) | None => Step::Begin(Ready),
+        },
+        Want::NotReady => match standing {
+            Some(NotReady) => Step::Keep,
+            Some(Ready) => Step::Move(NotReady),
+            Some(Fallback | Closed) | None => Step::Begin(NotReady),
+        },
+        Want::Leave { may_serve } if may_serve && !anyone_ready => match standing {
+            Some(Fallback) => Step::Keep,
+            Some(Ready | NotReady) => Step::Move(Fallback),
+            // Closed: the last ready one has left, and this one can still answer (P7).
+            Some(Closed) | None => Step::Begin(Fallback),
+        },
+        Want::Leave { .. } => match standing {
+            Some(Ready | NotReady | Fallback) => Step::Close,
+            Some(Closed) => Step::Keep,
+            // First seen on its way out: it is shown, and never entered.
+            None => Step::Begin(Closed),
+        },
+    }
+}
+
+/// What the source alone wants, before operators and services have their say.
+pub(super) fn source_wants(state: ObservedState, latched: bool) -> Want {
+    match state {
+        ObservedState::Draining { serving } => Want::Leave { may_serve: serving },
+        // A pod that was seen terminating never comes back; whether it still answers, nobody says any more (P8).
+        ObservedState::Ready | ObservedState::NotReady if latched => Want::Leave { may_serve: state == ObservedState::Ready },
+        ObservedState::Ready => Want::Ready,
+        ObservedState::NotReady => Want::NotReady,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::net::SocketAddr;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn observed(id: u8, weight: u32) -> Observed {
+        Observed {
+            key: format!("web-{id}").as_str().into(),
+            address: SocketAddr::from(([127, 0, 0, 1], 9000 + u16::from(id))),
+            pod: None,
+            zone: None,
+            weight,
+            state: ObservedState::Ready,
+            drain_timeout: None,
+            latched: false,
+        }
+    }
+
+    fn set() -> impl Strategy<Value = Vec<(u8, u32)>> {
+        (prop::collection::btree_map(any::<u8>(), 0u32..2, 0..60), any::<u64>()).prop_map(|(map, seed)| {
+            let mut list: Vec<_> = map.into_iter().collect();
+            fastrand::Rng::with_seed(seed).shuffle(&mut list);
+            list
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn finds_what_a_naive_comparison_finds(old in set(), new in set(), same in any::<bool>()) {
+            let old: Vec<Arc<Observed>> = old.iter().map(|(id, weight)| Arc::new(observed(*id, *weight))).collect();
+            let mut new: Vec<Observed> = new.iter().map(|(id, weight)| observed(*id, *weight)).collect();
+            if same {
+                new.extend(old.iter().filter(|o| !new.iter().any(|n| n.key == o.key)).map(|o| (**o).clone()).collect::<Vec<_>>());
+            }
+            let before = crate::discovery::Observation { endpoints: old.clone() };
+            let new = crate::discovery::Observation::sharing(&before, new).endpoints;
+            let naive_old: BTreeMap<_, _> = old.iter().map(|o| (o.key.clone(), o)).collect();
+            let naive_new: BTreeMap<_, _> = new.iter().map(|o| (o.key.clone(), o)).collect();
+            let found = diff(&old, &new);
+            let changed: BTreeMap<_, _> = found.changed.iter().map(|o| (o.key.clone(), o)).collect();
+            prop_assert_eq!(changed.len(), found.changed.len());
+            let naive_changed: BTreeMap<_, _> =
+                naive_new.iter().filter(|(key, value)| naive_old.get(key) != Some(value)).map(|(k, v)| (k.clone(), *v)).collect();
+            prop_assert_eq!(changed, naive_changed);
+            let mut removed = found.removed.clone();
+            removed.sort();
+            let naive_removed: Vec<_> = naive_old.keys().filter(|key| !naive_new.contains_key(key)).cloned().collect();
+            prop_assert_eq!(removed, naive_removed);
+        }
+
+        /// Law 6: an observation that says the same changes nothing, whatever its order.
+        #[test]
+        fn the_same_set_in_another_order_is_no_change(list in set(), seed in any::<u64>()) {
+            let old: Vec<Arc<Observed>> = list.iter().map(|(id, weight)| Arc::new(observed(*id, *weight))).collect();
+            let mut again: Vec<Observed> = old.iter().map(|o| (**o).clone()).collect();
+            fastrand::Rng::with_seed(seed).shuffle(&mut again);
+            let before = crate::discovery::Observation { endpoints: old.clone() };
+            let new = crate::discovery::Observation::sharing(&before, again).endpoints;
+            prop_assert_eq!(diff(&old, &new), Diff::default());
+        }
+
+        /// The promises about one service, whatever is wanted in whatever order.
+        #[test]
+        fn keeps_the_promises_about_tiers(history in prop::collection::vec(prop::collection::vec(0u8..5, 4), 1..20)) {
+            let mut lives: [Option<Standing>; 4] = [None; 4];
+            for wants in history {
+                let wants: Vec<Want> = wants.iter().map(|w| match w {
+                    0 | 1 => Want::Ready,
+                    2 => Want::NotReady,
+                    3 => Want::Leave { may_serve: true },
+                    _ => Want::Leave { may_serve: false },
+                }).collect();
+                let anyone_ready = wants.contains(&Want::Ready);
+                for (life, want) in lives.iter_mut().zip(&wants) {
+                    let before = *life;
+                    match step(*want, *life, anyone_ready) {
+                        Step::Keep => {}
+                        Step::Begin(standing) => *life = Some(standing),
+                        Step::Move(standing) => {
+                            prop_assert!(before != Some(Standing::Closed), "a closed life never opens (law 3)");
+                            prop_assert!(before != Some(Standing::Fallback), "a draining life never leaves its drain (law 3)");
+                            *life = Some(standing);
+                        }
+                        Step::Close => *life = Some(Standing::Closed),
+                    }
+                    prop_assert_eq!(step(*want, *life, anyone_ready), Step::Keep, "one step is enough");
+                    match want {
+                        Want::Ready => prop_assert_eq!(*life, Some(Standing::Ready)),
+                        Want::NotReady => prop_assert_eq!(*life, Some(Standing::NotReady)),
+                        Want::Leave { may_serve: true } if !anyone_ready => prop_assert_eq!(*life, Some(Standing::Fallback), "P7"),
+                        Want::Leave { .. } => prop_assert_eq!(*life, Some(Standing::Closed), "P1"),
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_terminating_pod_never_comes_back() {
+        assert_eq!(source_wants(ObservedState::Ready, true), Want::Leave { may_serve: true });
+        assert_eq!(source_wants(ObservedState::NotReady, true), Want::Leave { may_serve: false });
+    }
+}

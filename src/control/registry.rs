@@ -1,0 +1,248 @@
+//! Every service, every endpoint and each of its lives.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::reconcile::{Standing, Want, source_wants};
+use crate::discovery::{Observation, Observed, ObservedState};
+use crate::drain::{Cause, Report};
+use crate::endpoint::{EndpointKey, Life, Member, Ramp};
+use crate::snapshot::{AllDraining, Service};
+
+/// A service and all it has.
+#[derive(Debug)]
+pub(super) struct Record {
+    /// What workers see.
+    pub(super) service: Arc<Service>,
+    pub(super) source: Source,
+    /// Whether some route leads here.
+    pub(super) routed: bool,
+    /// Whether the config still has it.
+    pub(super) configured: bool,
+    /// The last good set.
+    pub(super) observed: Arc<Observation>,
+    pub(super) entries: HashMap<EndpointKey, Entry>,
+    /// Entries wanted in rotation with a weight.
+    pub(super) ready: usize,
+    /// Pods that were seen terminating and have left: what comes back under their uid is not trusted (P8).
+    pub(super) terminated: Terminated,
+}
+
+/// A service's source.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) settings: crate::discovery::Settings,
+    pub(super) kind: &'static str,
+    pub(super) generation: u64,
+    pub(super) stop: CancellationToken,
+    pub(super) fault: Option<String>,
+    /// When the set was last seen to be so; none before the first set.
+    pub(super) fresh: Option<Instant>,
+}
+
+/// The uids of terminated pods, bounded: the oldest are forgotten first.
+#[derive(Debug, Default)]
+pub(super) struct Terminated {
+    known: HashSet<EndpointKey>,
+    order: VecDeque<EndpointKey>,
+}
+
+const TERMINATED_MAX: usize = 4096;
+
+impl Terminated {
+    pub(super) fn insert(&mut self, key: EndpointKey) {
+        if self.known.insert(key.clone()) {
+            self.order.push_back(key);
+        }
+        if self.order.len() > TERMINATED_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+    }
+
+    pub(super) fn contains(&self, key: &EndpointKey) -> bool {
+        self.known.contains(key)
+    }
+}
+
+/// An endpoint, through all its lives.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// What the source says; none when it has left its source.
+    pub(super) listed: Option<Arc<Observed>>,
+    /// Seen terminating under a uid: final.
+    pub(super) terminated: bool,
+    /// An operator or a hook asked for a drain.
+    pub(super) asked: Option<Asked>,
+    /// `drained: true` was answered to somebody: it does not come back as the fallback (P7).
+    pub(super) settled: bool,
+    /// Everyone who says that it should leave, the first one first.
+    pub(super) seen: Vec<(Cause, SystemTime)>,
+    pub(super) want: Want,
+    /// Whether it counts as ready for the tiers: wanted in rotation, with a weight.
+    pub(super) counted: bool,
+    pub(super) newest: Option<LifeRecord>,
+    /// Earlier lives that still have work.
+    pub(super) older: Vec<LifeRecord>,
+}
+
+/// A drain that somebody asked for.
+#[derive(Debug, Clone)]
+pub(super) struct Asked {
+    pub(super) cause: Cause,
+    pub(super) timeout: Option<Duration>,
+    pub(super) at: SystemTime,
+}
+
+/// One life and how it stands.
+#[derive(Debug)]
+pub(super) struct LifeRecord {
+    pub(super) life: Life,
+    pub(super) standing: Standing,
+    pub(super) weight: u32,
+    /// Since when it is ready, for the slow start; none for those of the first set.
+    pub(super) ready_since: Option<Instant>,
+    pub(super) drain: Option<Drain>,
+}
+
+/// A life's drain.
+#[derive(Debug)]
+pub(super) struct Drain {
+    /// The report so far; complete once `ended` is set in it.
+    pub(super) report: Report,
+    /// When the gate closed; none while it serves as the fallback.
+    pub(super) closed: Option<Instant>,
+    /// Every worker has confirmed.
+    pub(super) confirmed: bool,
+    /// An operator has put the endpoint back.
+    pub(super) cancelled: bool,
+    /// Its deadline has come.
+    pub(super) cut_sent: bool,
+}
+
+impl Record {
+    /// What is wanted of an endpoint, all told.
+    pub(super) fn want(&self, entry: &Entry) -> Want {
+        let Some(listed) = &entry.listed else { return Want::Leave { may_serve: false } };
+        if !self.routed || !self.configured {
+            return Want::Leave { may_serve: false };
+        }
+        let wanted = match source_wants(listed.state, entry.terminated) {
+            Want::Ready if entry.asked.is_some() => Want::Leave { may_serve: true },
+            Want::NotReady if entry.asked.is_some() => Want::Leave { may_serve: false },
+            wanted => wanted,
+        };
+        match wanted {
+            Want::Leave { may_serve } => Want::Leave {
+                may_serve: may_serve
+                    && !entry.settled
+                    && self.service.settings().all_draining == AllDraining::Serve,
+            },
+            wanted => wanted,
+        }
+    }
+
+    /// Everyone who says that an endpoint should leave.
+    pub(super) fn causes(&self, entry: &Entry) -> Vec<Cause> {
+        let mut causes = Vec::new();
+        if let Some(asked) = &entry.asked {
+            causes.push(asked.cause);
+        }
+        if !self.routed || !self.configured {
+            causes.push(Cause::Route);
+        }
+        match &entry.listed {
+            None => causes.push(Cause::Removed),
+            Some(listed) if entry.terminated || matches!(listed.state, ObservedState::Draining { .. }) => {
+                causes.push(Cause::Source);
+            }
+            Some(_) => {}
+        }
+        causes
+    }
+
+    /// The members of the two tiers: those in rotation, and those that fill in when there are none (P7).
+    pub(super) fn tiers(&self) -> (Vec<Member>, Vec<Member>) {
+        let over = self.service.settings().slow_start;
+        let mut primary = Vec::with_capacity(self.ready);
+        let mut fallback = Vec::new();
+        for record in self.entries.values().filter_map(|entry| entry.newest.as_ref()) {
+            let endpoint = record.life.endpoint();
+            match record.standing {
+                Standing::Ready => {
+                    let ramp = record.ready_since.filter(|_| !over.is_zero()).map(|since| Ramp { since, over });
+                    primary.push(Member { endpoint: endpoint.clone(), weight: record.weight, ramp });
+                }
+                // Whoever fills in has a weight: with the weight 0 it would be refused although it can serve.
+                Standing::Fallback => fallback.push(Member {
+                    endpoint: endpoint.clone(),
+                    weight: record.weight.max(1),
+                    ramp: None,
+                }),
+                Standing::NotReady | Standing::Closed => {}
+            }
+        }
+        (primary, fallback)
+    }
+
+    /// Whether nothing of it is left that anybody could ask for.
+    pub(super) fn is_over(&self) -> bool {
+        !self.configured && self.entries.is_empty()
+    }
+}
+
+impl Entry {
+    pub(super) fn new(listed: Arc<Observed>, terminated: bool) -> Self {
+        Self {
+            listed: Some(listed),
+            terminated,
+            asked: None,
+            settled: false,
+            seen: Vec::new(),
+            want: Want::NotReady,
+            counted: false,
+            newest: None,
+            older: Vec::new(),
+        }
+    }
+
+    /// Brings `seen` up to date: a cause that is new is noted with its time, one that ceased is forgotten.
+    pub(super) fn note(&mut self, causes: &[Cause], now: SystemTime) {
+        self.seen.retain(|(cause, _)| causes.contains(cause));
+        for cause in causes {
+            if !self.seen.iter().any(|(known, _)| known == cause) {
+                let at = self.asked.as_ref().filter(|asked| asked.cause == *cause).map_or(now, |asked| asked.at);
+                self.seen.push((*cause, at));
+            }
+        }
+        if let Some(drain) = self.newest.as_mut().and_then(|newest| newest.drain.as_mut()) {
+            for (cause, at) in &self.seen {
+                if !drain.report.seen.iter().any(|(known, _)| known == cause) {
+                    drain.report.seen.push((*cause, *at));
+                }
+            }
+        }
+    }
+
+    /// Who asked first; `Source` can only be the answer for a life that nobody wants to leave.
+    pub(super) fn cause(&self) -> Cause {
+        self.seen.first().map_or(Cause::Source, |(cause, _)| *cause)
+    }
+
+    /// All lives, the newest first.
+    pub(super) fn lives(&self) -> impl Iterator<Item = &LifeRecord> {
+        self.newest.iter().chain(self.older.iter().rev())
+    }
+
+    pub(super) fn life_mut(&mut self, id: crate::endpoint::EndpointId) -> Option<&mut LifeRecord> {
+        self.newest.iter_mut().chain(self.older.iter_mut()).find(|record| record.life.endpoint().id() == id)
+    }
+}
+
+/// Services by name, in a stable order.
+pub(super) type Services = BTreeMap<crate::endpoint::ServiceName, Record>;

@@ -1,0 +1,428 @@
+//! The loop: everything that happens to services and endpoints, one thing after the other.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tokio::sync::{broadcast, mpsc};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::info;
+
+use super::drains::Waiter;
+use super::handle::{Handle, Request};
+use super::reconcile::{Standing, Step, Want, step};
+use super::registry::{Drain, Entry, LifeRecord, Record, Services};
+use super::reload::Reload;
+use super::view::{Event, EventKind, Reason, State};
+use super::{Command, Confirm, Confirmation, Order, Settings};
+use crate::discovery::{News, Source};
+use crate::drain::{Plan, Report};
+use crate::endpoint::{About, Edges, EndpointId, EndpointKey, Life, ServiceName};
+use crate::snapshot::Publisher;
+use crate::telemetry::Metrics;
+
+/// Builds the source that is configured for a service.
+pub type BuildSource = Box<dyn Fn(&crate::discovery::Settings) -> Box<dyn Source>>;
+
+/// What the writer hears.
+#[derive(Debug)]
+pub struct Inbox {
+    requests: mpsc::Receiver<Request>,
+    events: broadcast::Sender<Arc<Event>>,
+}
+
+/// Requests and events that may wait; more wait at their sender, or are lost by a slow listener.
+const REQUESTS_MAX: usize = 256;
+const EVENTS_MAX: usize = 16_384;
+const NEWS_MAX: usize = 256;
+
+/// A handle, and the inbox of the writer it leads to.
+#[must_use]
+pub fn channel() -> (Handle, Inbox) {
+    let (send, requests) = mpsc::channel(REQUESTS_MAX);
+    let (events, _) = broadcast::channel(EVENTS_MAX);
+    (Handle { requests: send, events: events.clone() }, Inbox { requests, events })
+}
+
+/// The one writer (law 9).
+pub struct Writer {
+    pub(super) settings: Settings,
+    pub(super) services: Services,
+    /// Where each life that is not gone belongs.
+    pub(super) lives: HashMap<EndpointId, (ServiceName, EndpointKey)>,
+    pub(super) plan: Plan,
+    pub(super) reports: VecDeque<Arc<Report>>,
+    pub(super) waiters: Vec<Waiter>,
+    pub(super) publisher: Publisher,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) build: BuildSource,
+    pub(super) news: mpsc::Sender<News>,
+    pub(super) sources: TaskTracker,
+    pub(super) reload: Option<Reload>,
+    pub(super) workers: Vec<mpsc::Sender<Command>>,
+    generations: u64,
+    edges: Edges,
+    events: broadcast::Sender<Arc<Event>>,
+    batches: HashMap<u64, Vec<EndpointId>>,
+    next_batch: u64,
+    confirmed: mpsc::UnboundedSender<u64>,
+    outbox: Vec<Outgoing>,
+    hears: Hears,
+}
+
+/// Everything the loop waits for.
+struct Hears {
+    requests: mpsc::Receiver<Request>,
+    news: mpsc::Receiver<News>,
+    edges: mpsc::UnboundedReceiver<EndpointId>,
+    confirmed: mpsc::UnboundedReceiver<u64>,
+}
+
+/// A command on its way to every worker.
+enum Outgoing {
+    Drain(Arc<[Order]>, Confirm),
+    Window(Order),
+    Cut(Arc<[EndpointId]>),
+}
+
+impl Writer {
+    /// A writer that knows no service yet.
+    #[must_use]
+    pub fn new(
+        settings: Settings,
+        inbox: Inbox,
+        workers: Vec<mpsc::Sender<Command>>,
+        publisher: Publisher,
+        metrics: Arc<Metrics>,
+        build: BuildSource,
+    ) -> Self {
+        let (news, hear_news) = mpsc::channel(NEWS_MAX);
+        let (edges, hear_edges) = mpsc::unbounded_channel();
+        let (confirmed, hear_confirmed) = mpsc::unbounded_channel();
+        Self {
+            settings,
+            services: Services::new(),
+            lives: HashMap::new(),
+            plan: Plan::default(),
+            reports: VecDeque::new(),
+            waiters: Vec::new(),
+            publisher,
+            metrics,
+            build,
+            news,
+            sources: TaskTracker::new(),
+            reload: None,
+            workers,
+            generations: 0,
+            edges,
+            events: inbox.events,
+            batches: HashMap::new(),
+            next_batch: 0,
+            confirmed,
+            outbox: Vec::new(),
+            hears: Hears {
+                requests: inbox.requests,
+                news: hear_news,
+                edges: hear_edges,
+                confirmed: hear_confirmed,
+            },
+        }
+    }
+
+    /// Runs until told to stop; then its sources are stopped, too.
+    pub async fn run(mut self, stop: CancellationToken) {
+        loop {
+            let wake = self.next_wake();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                Some(life) = self.hears.edges.recv() => self.drained(life),
+                Some(batch) = self.hears.confirmed.recv() => self.confirmed(batch),
+                Some(request) = self.hears.requests.recv() => self.request(request),
+                Some(news) = self.hears.news.recv() => self.heard(news),
+                () = sleep_until(wake) => self.timer(Instant::now()),
+            }
+            self.settle_waiters(Instant::now());
+            self.settle_reload(Instant::now());
+            self.send_outbox().await;
+        }
+        for record in self.services.values() {
+            record.source.stop.cancel();
+        }
+        self.sources.close();
+        self.sources.wait().await;
+    }
+
+    fn next_wake(&self) -> Option<Instant> {
+        let waiting = self.waiters.iter().filter_map(|waiter| waiter.until).min();
+        let reload = self.reload.as_ref().map(|reload| reload.until);
+        [self.plan.next(), waiting, reload].into_iter().flatten().min()
+    }
+
+    fn timer(&mut self, now: Instant) {
+        let due = self.plan.due(now);
+        if due.is_empty() {
+            return;
+        }
+        for life in &due {
+            if let Some((service, key)) = self.lives.get(life)
+                && let Some(entry) = self.services.get_mut(service).and_then(|record| record.entries.get_mut(key))
+                && let Some(drain) = entry.life_mut(*life).and_then(|record| record.drain.as_mut())
+            {
+                drain.cut_sent = true;
+                let in_flight = entry.life_mut(*life).map_or(0, |record| record.life.endpoint().in_flight());
+                tracing::warn!(%service, endpoint = %key, in_flight, "drain deadline: cutting what is in flight");
+            }
+        }
+        self.outbox.push(Outgoing::Cut(due.into()));
+    }
+
+    /// Brings endpoints of one service to what is wanted of them: admit, publish, drain.
+    ///
+    /// `lifted`: an operator has put this endpoint back, so its old life has no deadline any more.
+    pub(super) fn apply(&mut self, service: &ServiceName, mut dirty: Vec<EndpointKey>, lifted: Option<&EndpointKey>) {
+        let now = Now::new();
+        let Some(record) = self.services.get_mut(service) else { return };
+        let was_ready = record.ready > 0;
+        for key in &dirty {
+            refresh(record, key, now.wall);
+        }
+        let anyone_ready = record.ready > 0;
+        if anyone_ready != was_ready {
+            let leaving = record.entries.iter().filter(|(_, entry)| matches!(entry.want, Want::Leave { .. }));
+            dirty.extend(leaving.map(|(key, _)| key.clone()));
+        }
+        let mut closing = Vec::new();
+        let mut publish = false;
+        for key in &dirty {
+            publish |= self.admit(service, key, anyone_ready, &now, &mut closing);
+        }
+        if publish {
+            self.publish(service);
+        }
+        self.close(service, closing, lifted, &now);
+        for key in &dirty {
+            self.sweep(service, key);
+        }
+    }
+
+    /// The admitting half of a step. True when the snapshot changes.
+    fn admit(
+        &mut self,
+        service: &ServiceName,
+        key: &EndpointKey,
+        anyone_ready: bool,
+        now: &Now,
+        closing: &mut Vec<(EndpointKey, EndpointId)>,
+    ) -> bool {
+        let Some(record) = self.services.get_mut(service) else { return false };
+        let first_set = record.source.fresh.is_none();
+        let Some(entry) = record.entries.get_mut(key) else { return false };
+        let standing = entry.newest.as_ref().map(|newest| newest.standing);
+        let mut step = step(entry.want, standing, anyone_ready);
+        if moved(entry) && !matches!(step, Step::Close) && standing != Some(Standing::Closed) {
+            // The same identity at another address: nothing of the old life's connections fits the new one.
+            step = Step::Begin(standing.unwrap_or(Standing::NotReady));
+        }
+        let weight = entry.listed.as_ref().map(|listed| listed.weight);
+        match step {
+            Step::Keep => {
+                let Some(newest) = entry.newest.as_mut() else { return false };
+                let changed = weight.is_some_and(|weight| weight != newest.weight);
+                newest.weight = weight.unwrap_or(newest.weight);
+                changed && matches!(newest.standing, Standing::Ready | Standing::Fallback)
+            }
+            Step::Close => {
+                let Some(newest) = entry.newest.as_mut() else { return false };
+                newest.standing = Standing::Closed;
+                closing.push((key.clone(), newest.life.endpoint().id()));
+                true
+            }
+            Step::Move(standing) => {
+                let Some(newest) = entry.newest.as_mut() else { return false };
+                let from = newest.state();
+                newest.standing = standing;
+                newest.weight = weight.unwrap_or(newest.weight);
+                newest.ready_since = (standing == Standing::Ready).then_some(now.mono);
+                if standing == Standing::Fallback {
+                    newest.drain = Some(Drain::fallback(entry, now.wall));
+                }
+                self.tell_state(service, key, Some(from));
+                true
+            }
+            Step::Begin(standing) => {
+                if let Some(mut old) = entry.newest.take() {
+                    if old.standing != Standing::Closed {
+                        old.standing = Standing::Closed;
+                        closing.push((key.clone(), old.life.endpoint().id()));
+                    }
+                    entry.older.push(old);
+                }
+                let Some(listed) = entry.listed.clone() else { return false };
+                let about = About {
+                    service: service.clone(),
+                    key: key.clone(),
+                    address: listed.address,
+                    pod: listed.pod.clone(),
+                    zone: listed.zone.clone(),
+                };
+                let life = Life::begin(about, self.edges.clone());
+                let id = life.endpoint().id();
+                self.lives.insert(id, (service.clone(), key.clone()));
+                entry.newest = Some(LifeRecord {
+                    life,
+                    standing,
+                    weight: listed.weight,
+                    ready_since: (standing == Standing::Ready && !first_set).then_some(now.mono),
+                    drain: None,
+                });
+                if standing == Standing::Closed {
+                    closing.push((key.clone(), id));
+                    return false;
+                }
+                if standing == Standing::Fallback {
+                    let drain = Drain::fallback(entry, now.wall);
+                    if let Some(newest) = entry.newest.as_mut() {
+                        newest.drain = Some(drain);
+                    }
+                }
+                self.tell_state(service, key, None);
+                true
+            }
+        }
+    }
+
+    /// Swaps the pointer that workers choose by.
+    pub(super) fn publish(&mut self, service: &ServiceName) {
+        if let Some(record) = self.services.get(service) {
+            let (primary, fallback) = record.tiers();
+            record.service.publish(record.service.settings(), primary, fallback);
+            record.service.waiting().ring_all();
+        }
+    }
+
+    /// Closes gates, notes deadlines, and tells the workers.
+    fn close(
+        &mut self,
+        service: &ServiceName,
+        closing: Vec<(EndpointKey, EndpointId)>,
+        lifted: Option<&EndpointKey>,
+        now: &Now,
+    ) {
+        let mut orders = Vec::with_capacity(closing.len());
+        for (key, life) in closing {
+            orders.extend(self.begin_drain(service, &key, life, lifted == Some(&key), now));
+        }
+        if orders.is_empty() {
+            return;
+        }
+        let batch = self.next_batch;
+        self.next_batch += 1;
+        self.batches.insert(batch, orders.iter().map(|order| order.endpoint).collect());
+        let confirm = Confirm { _shared: Arc::new(Confirmation { batch, told: self.confirmed.clone() }) };
+        self.outbox.push(Outgoing::Drain(orders.into(), confirm));
+    }
+
+    /// Every worker has confirmed: P1 holds, and is told.
+    fn confirmed(&mut self, batch: u64) {
+        for life in self.batches.remove(&batch).unwrap_or_default() {
+            self.announce_drain(life);
+        }
+    }
+
+    pub(super) fn order(&mut self, order: Order) {
+        self.outbox.push(Outgoing::Window(order));
+    }
+
+    async fn send_outbox(&mut self) {
+        for outgoing in std::mem::take(&mut self.outbox) {
+            for worker in &self.workers {
+                let command = match &outgoing {
+                    Outgoing::Drain(orders, confirm) => {
+                        Command::Drain { orders: orders.clone(), confirm: confirm.clone() }
+                    }
+                    Outgoing::Window(order) => Command::Window(*order),
+                    Outgoing::Cut(lives) => Command::Cut(lives.clone()),
+                };
+                // A worker that is gone has nothing in flight.
+                let _ = worker.send(command).await;
+            }
+        }
+    }
+
+    pub(super) fn next_generation(&mut self) -> u64 {
+        self.generations += 1;
+        self.generations
+    }
+
+    pub(super) fn tell(&self, kind: EventKind) {
+        // An error only means that nobody listens.
+        let _ = self.events.send(Arc::new(Event { time: SystemTime::now(), kind }));
+    }
+
+    /// Tells the state of an endpoint's newest life, and logs it.
+    pub(super) fn tell_state(&self, service: &ServiceName, key: &EndpointKey, from: Option<State>) {
+        let newest = self.services.get(service).and_then(|record| record.entries.get(key)).and_then(|e| e.newest.as_ref());
+        if let Some(newest) = newest {
+            self.tell_change(service, key, from, newest.state(), newest.reason());
+        }
+    }
+
+    pub(super) fn tell_change(
+        &self,
+        service: &ServiceName,
+        key: &EndpointKey,
+        from: Option<State>,
+        to: State,
+        reason: Option<Reason>,
+    ) {
+        let why = reason.map_or("", Reason::as_str);
+        info!(%service, endpoint = %key, from = from.map_or("", State::as_str), to = to.as_str(), reason = why, "endpoint");
+        self.tell(EventKind::State { service: service.clone(), key: key.clone(), from, to, reason });
+    }
+}
+
+/// The moment something happens, on both clocks.
+pub(super) struct Now {
+    pub(super) mono: Instant,
+    pub(super) wall: SystemTime,
+}
+
+impl Now {
+    pub(super) fn new() -> Self {
+        Self { mono: Instant::now(), wall: SystemTime::now() }
+    }
+}
+
+/// Brings what is wanted of an entry up to date, and the count of those that are ready.
+fn refresh(record: &mut Record, key: &EndpointKey, now: SystemTime) {
+    let Some(entry) = record.entries.get(key) else { return };
+    let want = record.want(entry);
+    let causes = record.causes(entry);
+    let counts = |want: Want, entry: &Entry| {
+        usize::from(want == Want::Ready && entry.listed.as_ref().is_some_and(|listed| listed.weight > 0))
+    };
+    let Some(entry) = record.entries.get_mut(key) else { return };
+    record.ready -= usize::from(entry.counted);
+    entry.want = want;
+    entry.counted = counts(want, entry) == 1;
+    record.ready += usize::from(entry.counted);
+    entry.note(&causes, now);
+}
+
+/// Whether the source now has another address for the newest life.
+fn moved(entry: &Entry) -> bool {
+    match (&entry.newest, &entry.listed) {
+        (Some(newest), Some(listed)) => newest.life.endpoint().about().address != listed.address,
+        _ => false,
+    }
+}
+
+async fn sleep_until(wake: Option<Instant>) {
+    match wake {
+        Some(wake) => tokio::time::sleep_until(wake).await,
+        None => std::future::pending().await,
+    }
+}

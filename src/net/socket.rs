@@ -1,0 +1,99 @@
+//! Socket options and listening sockets.
+//!
+//! Peers that vanish without a word are found by keepalive probes while a connection is idle and by `TCP_USER_TIMEOUT`
+//! (RFC 5482) while something is unacknowledged, on both sides.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use thiserror::Error;
+use tokio::net::{TcpListener, TcpStream};
+
+/// Why a listener could not be set up.
+#[derive(Debug, Error)]
+#[error("listen on {address}: {}", explain(.source, *.address))]
+pub struct BindError {
+    /// Where.
+    pub address: SocketAddr,
+    /// Why.
+    pub source: io::Error,
+}
+
+/// Connections that wait to be accepted; the kernel lowers it to `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+
+/// How long a peer may leave data unacknowledged, and how long an idle dead peer stays unnoticed at most.
+const USER_TIMEOUT: Duration = Duration::from_secs(30);
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEPALIVE_PROBES: u32 = 3;
+
+/// One listening socket for each worker, all on one address: the kernel spreads connections over them
+/// (`SO_REUSEPORT`).
+///
+/// # Errors
+/// [`BindError`] when the address is taken, also by a process that would share it.
+pub fn bind_listeners(address: SocketAddr, workers: usize) -> Result<Vec<std::net::TcpListener>, BindError> {
+    let wrap = |source| BindError { address, source };
+    // A socket without SO_REUSEPORT finds out whether anybody listens here who would otherwise share the port unseen.
+    drop(bind(address, false).map_err(wrap)?);
+    (0..workers).map(|_| bind(address, true).map_err(wrap)).collect()
+}
+
+fn bind(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(shared)?;
+    socket.bind(&address.into())?;
+    if shared {
+        socket.listen(BACKLOG)?;
+    }
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+/// The options of an accepted connection.
+pub fn tune_downstream(stream: &TcpStream) {
+    tune(stream);
+}
+
+/// The options of a connection to an endpoint.
+pub(super) fn tune_upstream(stream: &TcpStream) {
+    tune(stream);
+}
+
+fn tune(stream: &TcpStream) {
+    let socket = SockRef::from(stream);
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE_IDLE)
+        .with_interval(KEEPALIVE_INTERVAL)
+        .with_retries(KEEPALIVE_PROBES);
+    // A connection without these options works; a peer that vanishes is then noticed later.
+    let _ = socket.set_tcp_nodelay(true);
+    let _ = socket.set_tcp_keepalive(&keepalive);
+    let _ = socket.set_tcp_user_timeout(Some(USER_TIMEOUT));
+}
+
+/// A listening socket for the runtime of this thread.
+///
+/// # Errors
+/// As the runtime's registration.
+pub fn into_tokio(listener: std::net::TcpListener) -> io::Result<TcpListener> {
+    TcpListener::from_std(listener)
+}
+
+fn explain(error: &io::Error, address: SocketAddr) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!("port {} is in use; stop what listens there or choose another port", address.port())
+        }
+        io::ErrorKind::PermissionDenied => "permission denied; ports below 1024 need root or CAP_NET_BIND_SERVICE".into(),
+        io::ErrorKind::AddrNotAvailable => "this machine does not have that address".into(),
+        _ => error.to_string(),
+    }
+}

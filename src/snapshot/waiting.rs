@@ -1,0 +1,99 @@
+//! Those who wait for a connection: bounded by the service, not by the worker.
+//!
+//! A connection that becomes free on one worker cannot serve a request that waits on another: sockets stay with their
+//! runtime. So each worker has a bell of its own. Whoever frees a connection rings at home when somebody waits there, and
+//! else frees the connection for good and rings where somebody does.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use tokio::sync::Notify;
+
+/// Where a service's requests wait.
+#[derive(Debug)]
+pub struct WaitingRoom {
+    total: AtomicU32,
+    workers: Box<[Corner]>,
+}
+
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Corner {
+    waiting: AtomicU32,
+    bell: Notify,
+}
+
+/// A place in the waiting room; dropping it leaves.
+#[derive(Debug)]
+pub struct Waiting<'r> {
+    room: &'r WaitingRoom,
+    worker: usize,
+}
+
+impl WaitingRoom {
+    pub(super) fn new(workers: usize) -> Self {
+        Self { total: AtomicU32::new(0), workers: (0..workers).map(|_| Corner::default()).collect() }
+    }
+
+    /// Enters, unless `max` wait already.
+    #[must_use]
+    pub fn enter(&self, worker: usize, max: u32) -> Option<Waiting<'_>> {
+        // SeqCst here and in `is_empty`: a waiter announces itself and then looks for a free connection, a releaser frees
+        // one and then looks for waiters; one of the two must see the other.
+        self.total.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |total| (total < max).then_some(total + 1)).ok()?;
+        self.workers[worker].waiting.fetch_add(1, Ordering::SeqCst);
+        Some(Waiting { room: self, worker })
+    }
+
+    /// Whether nobody waits on any worker.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.total.load(Ordering::SeqCst) == 0
+    }
+
+    /// Whether somebody waits on this worker.
+    #[must_use]
+    pub fn waits_at(&self, worker: usize) -> bool {
+        self.workers[worker].waiting.load(Ordering::SeqCst) > 0
+    }
+
+    /// Whether somebody waits on another worker.
+    #[must_use]
+    pub fn waits_elsewhere(&self, worker: usize) -> bool {
+        let here = self.workers[worker].waiting.load(Ordering::SeqCst);
+        self.total.load(Ordering::SeqCst) > here
+    }
+
+    /// Wakes one who waits on this worker.
+    pub fn ring(&self, worker: usize) {
+        self.workers[worker].bell.notify_one();
+    }
+
+    /// Wakes one who waits on any worker, this one last.
+    pub fn ring_elsewhere(&self, worker: usize) {
+        let others = (0..self.workers.len()).filter(|other| *other != worker);
+        if let Some(worker) = others.chain([worker]).find(|worker| self.waits_at(*worker)) {
+            self.ring(worker);
+        }
+    }
+
+    /// Wakes everyone: the endpoints have changed.
+    pub fn ring_all(&self) {
+        for corner in &self.workers {
+            corner.bell.notify_waiters();
+        }
+    }
+}
+
+impl Waiting<'_> {
+    /// Until somebody rings. May return without a reason; the caller looks again.
+    pub async fn rung(&self) {
+        self.room.workers[self.worker].bell.notified().await;
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.room.workers[self.worker].waiting.fetch_sub(1, Ordering::SeqCst);
+        self.room.total.fetch_sub(1, Ordering::SeqCst);
+    }
+}

@@ -1,0 +1,10 @@
+//! What tidegate tells about itself: metrics, logs, and one line for each request.
+
+mod access;
+pub mod log;
+mod metrics;
+mod sink;
+
+pub use access::{AccessLog, Record, Try};
+pub use log::Format;
+pub use metrics::{Metrics, WorkerMetrics};

@@ -1,0 +1,155 @@
+//! A thread that writes, so that no worker ever waits for a full pipe or a slow disk.
+//!
+//! Lines go into a bounded queue. When it is full they are lost and counted: traffic never waits for its log.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How to turn a record into bytes.
+pub(super) type Render<T> = Box<dyn Fn(T, &mut Vec<u8>) + Send>;
+
+/// The queue of a writing thread.
+#[derive(Debug)]
+pub(super) struct Sink<T> {
+    queue: SyncSender<T>,
+    counts: Arc<Counts>,
+}
+
+/// What has become of the records.
+#[derive(Debug, Default)]
+struct Counts {
+    put: AtomicU64,
+    written: AtomicU64,
+    lost: AtomicU64,
+}
+
+impl<T> Clone for Sink<T> {
+    fn clone(&self) -> Self {
+        Self { queue: self.queue.clone(), counts: self.counts.clone() }
+    }
+}
+
+/// The writing thread, for whoever waits for its end.
+#[derive(Debug)]
+pub(super) struct Drainpipe {
+    thread: Option<JoinHandle<()>>,
+    done: Receiver<()>,
+    counts: Arc<Counts>,
+    _stop: SyncSender<()>,
+}
+
+/// Records that may wait.
+const QUEUE_MAX: usize = 65_536;
+
+/// After each write the thread naps this long, so that a busy worker does not pay for waking it on every line.
+const NAP: Duration = Duration::from_millis(2);
+
+impl<T: Send + 'static> Sink<T> {
+    /// Starts the thread.
+    pub(super) fn start(name: &str, out: impl Write + Send + 'static, render: Render<T>) -> std::io::Result<(Self, Drainpipe)> {
+        let (queue, records) = sync_channel(QUEUE_MAX);
+        let counts = Arc::new(Counts::default());
+        let (stop, stopped) = sync_channel::<()>(0);
+        let (finished, done) = sync_channel(1);
+        let shared = counts.clone();
+        let thread = std::thread::Builder::new().name(name.into()).spawn(move || {
+            write_all(&records, &stopped, out, &render, &shared);
+            // Nobody may be waiting for it.
+            let _ = finished.send(());
+        })?;
+        let pipe = Drainpipe { thread: Some(thread), done, counts: counts.clone(), _stop: stop };
+        Ok((Self { queue, counts }, pipe))
+    }
+
+    /// Hands a record over, or counts it as lost.
+    pub(super) fn put(&self, record: T) {
+        // Counted first, so that `flush` never believes that everything is written too early.
+        self.counts.put.fetch_add(1, Ordering::Relaxed);
+        if self.queue.try_send(record).is_err() {
+            self.counts.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Records lost so far.
+    pub(super) fn lost(&self) -> u64 {
+        self.counts.lost.load(Ordering::Relaxed)
+    }
+}
+
+impl Drainpipe {
+    /// Waits until everything that was put so far is written or lost, for so long at the most.
+    pub(super) fn flush(&self, limit: Duration) {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let wanted = read(&self.counts.put);
+        let began = tokio::time::Instant::now();
+        while read(&self.counts.written) + read(&self.counts.lost) < wanted && began.elapsed() < limit {
+            // The thread ends only with the process; this waits a moment for it to come on.
+            let _ = self.done.recv_timeout(NAP);
+        }
+    }
+
+    /// Waits until everything is written, for so long at the most. All [`Sink`]s have to be dropped before.
+    /// False when something may be left.
+    pub(super) fn finish(mut self, limit: Duration) -> bool {
+        let finished = self.done.recv_timeout(limit).is_ok();
+        if finished && let Some(thread) = self.thread.take() {
+            // It has said that it is done; a panic in it has been printed.
+            let _ = thread.join();
+        }
+        finished
+    }
+}
+
+fn write_all<T>(records: &Receiver<T>, nap: &Receiver<()>, mut out: impl Write, render: &Render<T>, counts: &Counts) {
+    let mut buffer = Vec::with_capacity(64 * 1024);
+    while let Ok(first) = records.recv() {
+        let mut count = 1;
+        render(first, &mut buffer);
+        while buffer.len() < 48 * 1024
+            && let Ok(next) = records.try_recv()
+        {
+            render(next, &mut buffer);
+            count += 1;
+        }
+        let written = out.write_all(&buffer).and_then(|()| out.flush()).is_ok();
+        if written { &counts.written } else { &counts.lost }.fetch_add(count, Ordering::Relaxed);
+        buffer.clear();
+        // Nobody ever sends here: this is a sleep that the end of the process cuts short.
+        let _ = nap.recv_timeout(NAP);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Shared(Arc<std::sync::Mutex<Vec<u8>>>);
+
+    impl Write for Shared {
+        fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(buf);
+            Ok(buf.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn writes_everything_before_it_ends() {
+        let out = Shared::default();
+        let render: Render<u32> = Box::new(|n, buffer| writeln!(buffer, "{n}").unwrap());
+        let (sink, pipe) = Sink::start("test", out.clone(), render).unwrap();
+        (0..10_000).for_each(|n| sink.put(n));
+        assert_eq!(sink.lost(), 0);
+        drop(sink);
+        assert!(pipe.finish(Duration::from_secs(10)));
+        assert_eq!(out.0.lock().unwrap().iter().filter(|b| **b == b'\n').count(), 10_000);
+    }
+}
