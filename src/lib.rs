@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod balance;
+pub mod clock;
 pub mod config;
 pub mod control;
 pub mod discovery;
@@ -11,6 +12,7 @@ pub mod ending;
 pub mod endpoint;
 pub mod gate;
 pub mod net;
+pub mod pool;
 pub mod route;
 pub mod server;
 pub mod snapshot;

@@ -46,13 +46,17 @@ enum Progress {
     Over,
 }
 
-impl Drain {
-    /// A drain that has to wait because its endpoint still serves (P7).
-    pub(super) fn fallback(entry: &Entry, now: SystemTime) -> Option<Self> {
-        let newest = entry.newest.as_ref()?;
-        Some(Self::new(entry, &newest.life, now))
+impl Entry {
+    /// The newest life drains, but its drain proper has to wait because it still serves (P7).
+    pub(super) fn begin_fallback(&mut self, now: SystemTime) {
+        let drain = self.newest.as_ref().map(|newest| Drain::new(self, &newest.life, now));
+        if let Some(newest) = self.newest.as_mut() {
+            newest.drain = drain;
+        }
     }
+}
 
+impl Drain {
     fn new(entry: &Entry, life: &Life, now: SystemTime) -> Self {
         let endpoint = life.endpoint();
         let about = endpoint.about();

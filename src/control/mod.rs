@@ -32,7 +32,7 @@ pub use view::{
     DrainView, DrainsView, EndpointView, Event, EventKind, Holder, Reason, RunningDrain, ServiceView,
     State,
 };
-pub use writer::{Inbox, Writer, channel};
+pub use writer::{BuildSource, Inbox, Writer, channel};
 
 use crate::discovery;
 use crate::endpoint::{EndpointId, ServiceName};

@@ -121,8 +121,6 @@ pub(super) struct Drain {
     pub(super) confirmed: bool,
     /// An operator has put the endpoint back.
     pub(super) cancelled: bool,
-    /// Its deadline has come.
-    pub(super) cut_sent: bool,
 }
 
 impl Record {

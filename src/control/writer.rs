@@ -13,7 +13,7 @@ use tracing::info;
 use super::drains::Waiter;
 use super::handle::{Handle, Request};
 use super::reconcile::{Standing, Step, Want, step};
-use super::registry::{Drain, Entry, LifeRecord, Record, Services};
+use super::registry::{Entry, LifeRecord, Record, Services};
 use super::reload::Reload;
 use super::view::{Event, EventKind, Reason, State};
 use super::{Command, Confirm, Confirmation, Order, Settings};
@@ -168,11 +168,10 @@ impl Writer {
         }
         for life in &due {
             if let Some((service, key)) = self.lives.get(life)
-                && let Some(entry) = self.services.get_mut(service).and_then(|record| record.entries.get_mut(key))
-                && let Some(drain) = entry.life_mut(*life).and_then(|record| record.drain.as_mut())
+                && let Some(entry) = self.services.get(service).and_then(|record| record.entries.get(key))
+                && let Some(record) = entry.lives().find(|record| record.life.endpoint().id() == *life)
             {
-                drain.cut_sent = true;
-                let in_flight = entry.life_mut(*life).map_or(0, |record| record.life.endpoint().in_flight());
+                let in_flight = record.life.endpoint().in_flight();
                 tracing::warn!(%service, endpoint = %key, in_flight, "drain deadline: cutting what is in flight");
             }
         }
@@ -247,7 +246,7 @@ impl Writer {
                 newest.weight = weight.unwrap_or(newest.weight);
                 newest.ready_since = (standing == Standing::Ready).then_some(now.mono);
                 if standing == Standing::Fallback {
-                    newest.drain = Some(Drain::fallback(entry, now.wall));
+                    entry.begin_fallback(now.wall);
                 }
                 self.tell_state(service, key, Some(from));
                 true
@@ -283,10 +282,7 @@ impl Writer {
                     return false;
                 }
                 if standing == Standing::Fallback {
-                    let drain = Drain::fallback(entry, now.wall);
-                    if let Some(newest) = entry.newest.as_mut() {
-                        newest.drain = Some(drain);
-                    }
+                    entry.begin_fallback(now.wall);
                 }
                 self.tell_state(service, key, None);
                 true

@@ -1,0 +1,258 @@
+//! The head of a response: parsed, checked, and rid of what belongs to the connection.
+
+use std::mem::MaybeUninit;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+
+use super::fields::{ConnectionTokens, is_hop_by_hop};
+use super::ReadError;
+
+/// The head of a final response, as it may be passed on.
+#[derive(Debug)]
+pub struct Head {
+    /// The status.
+    pub status: StatusCode,
+    /// The fields, without those of the connection and of framing, but with `Content-Length`.
+    pub headers: HeaderMap,
+    /// How long the body is.
+    pub length: Length,
+    /// The connection may carry another request.
+    pub persistent: bool,
+    /// `Keep-Alive: timeout`.
+    pub keep_alive: Option<Duration>,
+}
+
+/// How long a body is (RFC 9112, section 6.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Length {
+    /// There is none, whatever the fields say.
+    None,
+    /// So many bytes.
+    Sized(u64),
+    /// Chunks.
+    Chunked,
+    /// Until the connection closes.
+    UntilClose,
+}
+
+/// What the bytes at hand amount to.
+#[derive(Debug)]
+pub(super) enum Parsed {
+    /// Not a whole head.
+    Partial,
+    /// A response before the response, dropped.
+    Interim,
+    /// The response.
+    Final(Box<Head>),
+}
+
+/// Fields of a head.
+const FIELDS_MAX: usize = 128;
+
+/// Parses a head off the front of `read`.
+pub(super) fn parse(read: &mut BytesMut, to_head: bool) -> Result<Parsed, ReadError> {
+    let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+    let mut response = httparse::Response::new(&mut []);
+    let config = httparse::ParserConfig::default();
+    let parsed = config.parse_response_with_uninit_headers(&mut response, read, &mut fields).map_err(malformed)?;
+    let httparse::Status::Complete(length) = parsed else { return Ok(Parsed::Partial) };
+    let code = response.code.unwrap_or(0);
+    let http10 = response.version == Some(0);
+    if !(100..=999).contains(&code) {
+        return Err(ReadError::Malformed("the response's status is no status"));
+    }
+    if code == 101 {
+        return Err(ReadError::Malformed("the endpoint switched protocols unasked"));
+    }
+    if code < 200 {
+        read.advance(length);
+        return Ok(Parsed::Interim);
+    }
+    let spans: Vec<Span> = response.headers.iter().map(|field| Span::of(read, field)).collect();
+    let block = read.split_to(length).freeze();
+    let status = StatusCode::from_u16(code).map_err(|_| ReadError::Malformed("the response's status is no status"))?;
+    collect(&block, &spans, status, http10, to_head).map(|head| Parsed::Final(Box::new(head)))
+}
+
+/// Where a field stands in the block, so that its value can share the block's memory.
+struct Span {
+    name: (usize, usize),
+    value: (usize, usize),
+}
+
+impl Span {
+    fn of(block: &[u8], field: &httparse::Header<'_>) -> Self {
+        let start = |part: &[u8]| part.as_ptr() as usize - block.as_ptr() as usize;
+        let name = start(field.name.as_bytes());
+        // An empty value points nowhere in particular.
+        let value = if field.value.is_empty() { 0 } else { start(field.value) };
+        Self { name: (name, name + field.name.len()), value: (value, value + field.value.len()) }
+    }
+}
+
+/// What the framing fields said.
+#[derive(Default)]
+struct Framing {
+    length: Option<u64>,
+    chunked: bool,
+}
+
+fn collect(block: &Bytes, spans: &[Span], status: StatusCode, http10: bool, to_head: bool) -> Result<Head, ReadError> {
+    let mut headers = HeaderMap::with_capacity(spans.len() + 2);
+    let mut tokens = ConnectionTokens::default();
+    let mut framing = Framing::default();
+    let mut keep_alive = None;
+    for span in spans {
+        let name = HeaderName::from_bytes(&block[span.name.0..span.name.1])
+            .map_err(|_| ReadError::Malformed("a field of the response has no valid name"))?;
+        let value = block.slice(span.value.0..span.value.1);
+        if name == CONNECTION {
+            tokens.read(&value);
+        } else if name == TRANSFER_ENCODING {
+            framing.transfer_encoding(&value)?;
+        } else if name == CONTENT_LENGTH {
+            // One is enough: repeated equal ones are collapsed, different ones refused.
+            if framing.content_length(&value)? {
+                headers.insert(name, field_value(value)?);
+            }
+        } else if name.as_str() == "keep-alive" {
+            keep_alive = keep_alive_timeout(&value);
+        } else if !is_hop_by_hop(&name) {
+            headers.append(name, field_value(value)?);
+        }
+    }
+    // A `Connection` may name fields that stand before it.
+    let named: Vec<HeaderName> = headers.keys().filter(|name| tokens.contains(name)).cloned().collect();
+    for name in named {
+        headers.remove(name);
+    }
+    let length = framing.of(status, http10, to_head)?;
+    let persistent = !tokens.close && (!http10 || tokens.keep_alive) && length != Length::UntilClose;
+    Ok(Head { status, headers, length, persistent, keep_alive })
+}
+
+impl Framing {
+    fn transfer_encoding(&mut self, value: &[u8]) -> Result<(), ReadError> {
+        if self.chunked || !value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
+            return Err(ReadError::Malformed("the response's transfer encoding is not one plain chunked"));
+        }
+        self.chunked = true;
+        Ok(())
+    }
+
+    /// True for the first of them.
+    fn content_length(&mut self, value: &[u8]) -> Result<bool, ReadError> {
+        const WRONG: ReadError = ReadError::Malformed("the response's content length is no number, or several");
+        let digits = value.trim_ascii();
+        if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+            return Err(WRONG);
+        }
+        let length = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok()).ok_or(WRONG)?;
+        match self.length.replace(length) {
+            None => Ok(true),
+            Some(before) if before == length => Ok(false),
+            Some(_) => Err(WRONG),
+        }
+    }
+
+    fn of(&self, status: StatusCode, http10: bool, to_head: bool) -> Result<Length, ReadError> {
+        if self.chunked && (self.length.is_some() || http10) {
+            return Err(ReadError::Malformed("the response has two framings"));
+        }
+        Ok(match (self.chunked, self.length) {
+            _ if to_head || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED => Length::None,
+            (true, _) => Length::Chunked,
+            (false, Some(length)) => Length::Sized(length),
+            (false, None) => Length::UntilClose,
+        })
+    }
+}
+
+fn field_value(value: Bytes) -> Result<HeaderValue, ReadError> {
+    HeaderValue::from_maybe_shared(value).map_err(|_| ReadError::Malformed("a field of the response has no valid value"))
+}
+
+fn keep_alive_timeout(value: &[u8]) -> Option<Duration> {
+    let text = std::str::from_utf8(value).ok()?;
+    let timeout = text.split(',').map(str::trim).find_map(|part| part.strip_prefix("timeout="))?;
+    timeout.trim_matches('"').parse().ok().map(Duration::from_secs)
+}
+
+fn malformed(error: httparse::Error) -> ReadError {
+    ReadError::Malformed(match error {
+        httparse::Error::TooManyHeaders => "the response has too many fields",
+        httparse::Error::Version => "the response is not HTTP/1.1",
+        httparse::Error::Status => "the response's status line is broken",
+        _ => "the response's head is broken",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(text: &str) -> Result<Head, String> {
+        let mut read = BytesMut::from(text);
+        match parse(&mut read, false) {
+            Ok(Parsed::Final(head)) => Ok(*head),
+            Ok(other) => Err(format!("{other:?}")),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    #[test]
+    fn removes_what_belongs_to_the_connection() {
+        let head = head(
+            "HTTP/1.1 200 OK\r\nx-gone: 1\r\nConnection: x-gone, close\r\nKeep-Alive: timeout=5, max=9\r\nUpgrade: h2c\r\n\
+             content-length: 5\r\ncontent-length: 5\r\nset-cookie: a=1\r\nset-cookie: b=2\r\n\r\n",
+        )
+        .unwrap();
+        let names: Vec<_> = head.headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
+        assert_eq!(names, ["content-length: 5", "set-cookie: a=1", "set-cookie: b=2"]);
+        assert!(!head.persistent);
+        assert_eq!((head.length, head.keep_alive), (Length::Sized(5), Some(Duration::from_secs(5))));
+    }
+
+    #[test]
+    fn frames_as_rfc_9112_says() {
+        let length = |text: &str| head(text).map(|head| (head.length, head.persistent));
+        assert_eq!(length("HTTP/1.1 200 OK\r\n\r\n"), Ok((Length::UntilClose, false)));
+        assert_eq!(length("HTTP/1.0 200 OK\r\ncontent-length: 1\r\n\r\n"), Ok((Length::Sized(1), false)));
+        assert_eq!(length("HTTP/1.0 200 OK\r\ncontent-length: 1\r\nconnection: keep-alive\r\n\r\n"), Ok((Length::Sized(1), true)));
+        assert_eq!(length("HTTP/1.1 304 Not Modified\r\ncontent-length: 7\r\n\r\n"), Ok((Length::None, true)));
+        assert_eq!(length("HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n"), Ok((Length::Chunked, true)));
+    }
+
+    #[test]
+    fn refuses_what_can_be_read_in_two_ways() {
+        for text in [
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: 5\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked, chunked\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n",
+            "HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-length: +5\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-length: 5, 5\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-length: 99999999999999999999\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-length:\r\n\r\n",
+            "HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\n\r\n",
+            "HTTP/1.1 099 What\r\n\r\n",
+            "HTTP/9.9 200 OK\r\n\r\n",
+            "garbage\r\n\r\n",
+        ] {
+            assert!(head(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn drops_interim_responses() {
+        let mut read = BytesMut::from("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n");
+        assert!(matches!(parse(&mut read, false), Ok(Parsed::Interim)));
+        assert!(matches!(parse(&mut read, false), Ok(Parsed::Final(_))));
+        assert!(read.is_empty());
+    }
+}

@@ -1,0 +1,371 @@
+//! An HTTP/1.1 connection to an endpoint, one exchange after the other (RFC 9112).
+//!
+//! tidegate speaks HTTP/1.1 to endpoints itself, with httparse for heads. A client library hands requests and responses to
+//! a task of its own through channels; here the request's own task writes and reads, so three things are known exactly
+//! that the promises rest on: whether a byte of the request was written (P1, P10), whether a byte of the response has
+//! arrived (P10), and that nothing is written once a drain has called the request back. It is also a third cheaper.
+//!
+//! The connection knows framing and nothing of routing; what a head says is decided by `proxy`.
+
+mod chunked;
+mod fields;
+mod head;
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use http::HeaderMap;
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::Permit;
+use crate::net::Stream;
+use chunked::Chunks;
+pub use fields::{ConnectionTokens, is_forbidden_trailer, is_hop_by_hop};
+pub use head::{Head, Length};
+
+/// What went wrong with a response.
+#[derive(Debug, Error)]
+pub enum ReadError {
+    /// The endpoint closed the connection, or reset it.
+    #[error("the endpoint closed the connection")]
+    Closed,
+    /// What came is no HTTP/1.1 response that can be passed on.
+    #[error("{0}")]
+    Malformed(&'static str),
+}
+
+/// A piece of a response's body.
+#[derive(Debug)]
+pub enum Piece {
+    /// Some bytes.
+    Data(Bytes),
+    /// The trailers, at the end.
+    Trailers(HeaderMap),
+}
+
+/// A connection to an endpoint.
+#[derive(Debug)]
+pub struct Connection {
+    stream: Stream,
+    id: u64,
+    /// Requests it has carried, the current one included.
+    requests: u64,
+    read: BytesMut,
+    /// How much to ask for in one read: it grows with what comes, so that a large body costs few calls and a small one
+    /// little memory.
+    read_size: usize,
+    /// What is to be written: first this, then `large`.
+    out: BytesMut,
+    large: Bytes,
+    /// A byte of the current request has been taken by the kernel.
+    written: bool,
+    /// A byte of the current response has arrived.
+    answered: bool,
+    body: Body,
+    /// The connection may carry another request after this one.
+    persistent: bool,
+    keep_alive: Option<Duration>,
+    permit: Permit,
+}
+
+/// Where the current response's body stands.
+#[derive(Debug)]
+enum Body {
+    /// No response is expected, or its body is over.
+    Done,
+    /// So many bytes are left.
+    Sized(u64),
+    /// Chunks.
+    Chunked(Box<Chunks>),
+    /// Until the endpoint closes.
+    UntilClose,
+}
+
+const READ_MIN: usize = 4 * 1024;
+const READ_MAX: usize = 256 * 1024;
+
+/// Pieces up to this size are copied behind what is to be written anyway: one buffer is cheaper than two.
+const COPY_MAX: usize = 4 * 1024;
+
+/// A response's head may be so long.
+const HEAD_MAX: usize = 64 * 1024;
+
+/// Interim responses (1xx) before the final one; they are dropped.
+const INTERIM_MAX: usize = 32;
+
+impl Connection {
+    /// A connection that has carried nothing yet.
+    #[must_use]
+    pub fn new(stream: Stream, id: u64, permit: Permit) -> Box<Self> {
+        Box::new(Self {
+            stream,
+            id,
+            requests: 0,
+            read: BytesMut::new(),
+            read_size: READ_MIN,
+            out: BytesMut::new(),
+            large: Bytes::new(),
+            written: false,
+            answered: false,
+            body: Body::Done,
+            persistent: true,
+            keep_alive: None,
+            permit,
+        })
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// How many requests it has carried, the current one included.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.requests
+    }
+
+    /// The right it is open by.
+    #[must_use]
+    pub fn permit(&self) -> &Permit {
+        &self.permit
+    }
+
+    /// Begins a request; `head` writes its head. Nothing is sent before [`Connection::poll_write`].
+    pub fn begin(&mut self, head: impl FnOnce(&mut BytesMut)) {
+        debug_assert!(self.out.is_empty() && self.large.is_empty());
+        self.requests += 1;
+        self.written = false;
+        self.answered = false;
+        head(&mut self.out);
+    }
+
+    /// Whether a byte of the current request has been handed to the kernel.
+    #[must_use]
+    pub fn is_written(&self) -> bool {
+        self.written
+    }
+
+    /// Whether a byte of the current response has arrived.
+    #[must_use]
+    pub fn is_answered(&self) -> bool {
+        self.answered
+    }
+
+    /// Queues a piece of the request's body, framed as a chunk or not. Only when nothing large is queued.
+    pub fn queue(&mut self, data: Bytes, chunked: bool) {
+        if data.is_empty() {
+            return;
+        }
+        if chunked {
+            chunked::write_size(data.len(), &mut self.out);
+        }
+        if data.len() <= COPY_MAX {
+            self.out.put_slice(&data);
+            if chunked {
+                self.out.put_slice(b"\r\n");
+            }
+        } else {
+            debug_assert!(self.large.is_empty());
+            self.large = data;
+        }
+    }
+
+    /// Queues what ends a large chunk. Called once [`Connection::poll_write`] is through with it.
+    pub fn queue_chunk_end(&mut self) {
+        self.out.put_slice(b"\r\n");
+    }
+
+    /// Whether a large piece of a body is queued.
+    #[must_use]
+    pub fn has_large(&self) -> bool {
+        !self.large.is_empty()
+    }
+
+    /// Queues the end of a chunked request.
+    pub fn queue_end(&mut self, trailers: Option<&HeaderMap>) {
+        chunked::write_end(trailers, &mut self.out);
+    }
+
+    /// Writes what is queued.
+    ///
+    /// # Errors
+    /// As `write(2)`.
+    pub fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.out.is_empty() || !self.large.is_empty() {
+            let slices = [io::IoSlice::new(&self.out), io::IoSlice::new(&self.large)];
+            let from = usize::from(self.out.is_empty());
+            let to = if self.large.is_empty() { 1 } else { 2 };
+            let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, &slices[from..to]))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.written = true;
+            let small = written.min(self.out.len());
+            self.out.advance(small);
+            self.large.advance(written - small);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads the head of the response to a `HEAD` request or another.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn poll_head(&mut self, cx: &mut Context<'_>, to_head: bool) -> Poll<Result<Head, ReadError>> {
+        let mut interim = 0;
+        loop {
+            if !self.read.is_empty() {
+                match head::parse(&mut self.read, to_head)? {
+                    head::Parsed::Final(head) => {
+                        self.start_body(&head);
+                        return Poll::Ready(Ok(*head));
+                    }
+                    head::Parsed::Interim => {
+                        interim += 1;
+                        if interim > INTERIM_MAX {
+                            return Poll::Ready(Err(ReadError::Malformed("too many interim responses")));
+                        }
+                        continue;
+                    }
+                    head::Parsed::Partial if self.read.len() >= HEAD_MAX => {
+                        return Poll::Ready(Err(ReadError::Malformed("the response's head is too long")));
+                    }
+                    head::Parsed::Partial => {}
+                }
+            }
+            if ready!(self.poll_fill(cx)) == 0 {
+                return Poll::Ready(Err(ReadError::Closed));
+            }
+            self.answered = true;
+        }
+    }
+
+    fn start_body(&mut self, head: &Head) {
+        self.persistent = head.persistent;
+        self.keep_alive = head.keep_alive;
+        self.body = match head.length {
+            Length::None | Length::Sized(0) => Body::Done,
+            Length::Sized(length) => Body::Sized(length),
+            Length::Chunked => Body::Chunked(Box::default()),
+            Length::UntilClose => Body::UntilClose,
+        };
+    }
+
+    /// The next piece of the response's body; none at its end.
+    ///
+    /// # Errors
+    /// [`ReadError`]: the body is not whole.
+    pub fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, ReadError>>> {
+        loop {
+            match self.take_piece() {
+                Ok(Taken::Piece(piece)) => return Poll::Ready(Some(Ok(piece))),
+                Ok(Taken::End) => return Poll::Ready(None),
+                Ok(Taken::More) => {}
+                Err(error) => return Poll::Ready(Some(Err(error))),
+            }
+            if ready!(self.poll_fill(cx)) == 0 {
+                if matches!(self.body, Body::UntilClose) {
+                    self.body = Body::Done;
+                    return Poll::Ready(None);
+                }
+                return Poll::Ready(Some(Err(ReadError::Closed)));
+            }
+        }
+    }
+
+    fn take_piece(&mut self) -> Result<Taken, ReadError> {
+        match &mut self.body {
+            Body::Done => Ok(Taken::End),
+            _ if self.read.is_empty() => Ok(Taken::More),
+            Body::UntilClose => Ok(Taken::Piece(Piece::Data(self.read.split().freeze()))),
+            Body::Sized(left) => {
+                let here = usize::try_from(*left).unwrap_or(usize::MAX).min(self.read.len());
+                *left -= here as u64;
+                if *left == 0 {
+                    self.body = Body::Done;
+                }
+                Ok(Taken::Piece(Piece::Data(self.read.split_to(here).freeze())))
+            }
+            Body::Chunked(chunks) => match chunks.next(&mut self.read)? {
+                chunked::Next::Data(data) => Ok(Taken::Piece(Piece::Data(data))),
+                chunked::Next::More => Ok(Taken::More),
+                chunked::Next::End(trailers) => {
+                    self.body = Body::Done;
+                    Ok(trailers.map_or(Taken::End, |trailers| Taken::Piece(Piece::Trailers(trailers))))
+                }
+            },
+        }
+    }
+
+    /// Whether the response's body is over.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        matches!(self.body, Body::Done)
+    }
+
+    /// Whether it may carry another request: the exchange ended whole, nothing is left over, and nobody said `close`.
+    #[must_use]
+    pub fn is_reusable(&self) -> bool {
+        self.persistent && self.is_done() && self.read.is_empty() && self.out.is_empty() && self.large.is_empty()
+    }
+
+    /// How long it may stay idle: the endpoint's own word less a second, or else `configured`.
+    pub(super) fn keep_alive(&self, configured: Duration) -> Duration {
+        match self.keep_alive {
+            Some(own) => own.saturating_sub(Duration::from_secs(1)).min(configured),
+            None => configured,
+        }
+    }
+
+    /// Makes it small and listens for its end: `cx` is woken then. False when it has ended, or says something although
+    /// nobody asked.
+    pub(super) fn park(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.read.capacity() > 0 {
+            self.read = BytesMut::new();
+            self.out = BytesMut::new();
+            self.read_size = READ_MIN;
+        }
+        self.is_silent(cx)
+    }
+
+    /// Whether nothing has come of it since it was parked, as far as the event loop knows.
+    pub(super) fn is_idle_alive(&mut self) -> bool {
+        self.is_silent(&mut Context::from_waker(Waker::noop()))
+    }
+
+    /// Whether nothing has come of it, as the kernel knows.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.stream.is_quiet()
+    }
+
+    fn is_silent(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut byte = [0];
+        Pin::new(&mut self.stream).poll_read(cx, &mut ReadBuf::new(&mut byte)).is_pending()
+    }
+
+    /// Reads more. Zero is the end, however it came about: a reset tells no more than a close.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
+        self.read.reserve(self.read_size);
+        let room = self.read.capacity() - self.read.len();
+        let read = ready!(tokio_util::io::poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.read)).unwrap_or(0);
+        if read == room && self.read_size < READ_MAX {
+            self.read_size = (self.read_size * 2).min(READ_MAX);
+        } else if read < self.read_size / 4 && self.read_size > READ_MIN {
+            self.read_size /= 2;
+        }
+        Poll::Ready(read)
+    }
+}
+
+/// What the bytes at hand amount to.
+enum Taken {
+    Piece(Piece),
+    More,
+    End,
+}

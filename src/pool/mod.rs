@@ -1,0 +1,261 @@
+//! A worker's upstream connections: one [`Slot`] for each endpoint's life, nothing shared and nothing locked.
+//!
+//! A slot ends with its life. When an endpoint drains, its idle connections are closed at once and none is ever checked
+//! out again (P4), requests that have not been written are called back (P1), and at the deadline those in flight are told
+//! (P5). The pool only tells them: each ends its own exchange and gives its place back by dropping it (law 7).
+
+pub mod h1;
+mod slot;
+mod ticket;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Wake, Waker};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+pub use h1::Connection;
+pub use slot::{Checkout, Permit, Slot};
+pub use ticket::{Kind, Signal, Ticket};
+
+use crate::control::{Holder, Order};
+use crate::endpoint::{Endpoint, EndpointId};
+use crate::net::Dialer;
+use crate::snapshot::Service;
+use crate::telemetry::Metrics;
+
+/// All upstream connections of one worker.
+#[derive(Debug)]
+pub struct Pool {
+    worker: usize,
+    slots: RefCell<HashMap<EndpointId, Rc<Slot>, BuildHasherDefault<IdHasher>>>,
+    dialer: Dialer,
+    metrics: Arc<Metrics>,
+    bell: Arc<Bell>,
+    connections: Cell<u64>,
+    rng: RefCell<fastrand::Rng>,
+}
+
+/// Rings when an idle connection has something to say, which can only be its end.
+#[derive(Debug, Default)]
+struct Bell {
+    rung: Notify,
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.rung.notify_one();
+    }
+}
+
+/// Endpoint ids are unique numbers: there is nothing to hash.
+#[derive(Debug, Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        // Spread over all bits, since the map takes its buckets from the low and its tags from the high ones.
+        self.0 = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
+/// Idle connections and busy ones of a service, as a worker sees them.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Census {
+    /// Waiting for work.
+    pub idle: u64,
+    /// Checked out, or being opened.
+    pub busy: u64,
+}
+
+/// A burst of closing connections is looked at together.
+const SWEEP_PAUSE: Duration = Duration::from_millis(5);
+
+/// How often idle connections are looked at for their age.
+const AGE_PAUSE: Duration = Duration::from_secs(1);
+
+impl Pool {
+    /// An empty pool.
+    #[must_use]
+    pub fn new(worker: usize, dialer: Dialer, metrics: Arc<Metrics>, seed: u64) -> Rc<Self> {
+        Rc::new(Self {
+            worker,
+            slots: RefCell::default(),
+            dialer,
+            metrics,
+            bell: Arc::default(),
+            connections: Cell::new(0),
+            rng: RefCell::new(fastrand::Rng::with_seed(seed)),
+        })
+    }
+
+    /// The worker's number.
+    #[must_use]
+    pub fn worker(&self) -> usize {
+        self.worker
+    }
+
+    /// How connections are opened.
+    #[must_use]
+    pub fn dialer(&self) -> &Dialer {
+        &self.dialer
+    }
+
+    /// The counters for what is rare.
+    #[must_use]
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// A number for a new connection: unique in the process, telling its worker.
+    #[must_use]
+    pub fn next_connection(&self) -> u64 {
+        let next = self.connections.get() + 1;
+        self.connections.set(next);
+        next * 1000 + self.worker as u64
+    }
+
+    /// The slot of an endpoint, for a request that holds a place there.
+    #[must_use]
+    pub fn slot(self: &Rc<Self>, endpoint: &Arc<Endpoint>, service: &Arc<Service>) -> Rc<Slot> {
+        let mut slots = self.slots.borrow_mut();
+        let slot = slots.entry(endpoint.id()).or_insert_with(|| Slot::new(self, endpoint.clone(), service.clone()));
+        slot.clone()
+    }
+
+    /// Endpoints drain: what is idle is closed, what is unwritten is called back, streams learn their moment.
+    pub fn drain(&self, orders: &[Order]) {
+        for order in orders {
+            let slot = self.slots.borrow().get(&order.endpoint).cloned();
+            if let Some(slot) = slot {
+                let evicted = slot.drain(*order, &mut self.rng.borrow_mut());
+                if evicted > 0 {
+                    self.metrics.idle_evicted(slot.service().name().as_str(), "draining", evicted);
+                }
+                self.forget_if_done(&slot);
+            }
+        }
+    }
+
+    /// The window of a running drain has changed.
+    pub fn window(&self, order: Order) {
+        let slot = self.slots.borrow().get(&order.endpoint).cloned();
+        if let Some(slot) = slot {
+            slot.drain(order, &mut self.rng.borrow_mut());
+        }
+    }
+
+    /// The deadline of these endpoints has come (P5).
+    pub fn cut(&self, endpoints: &[EndpointId]) {
+        for endpoint in endpoints {
+            let slot = self.slots.borrow().get(endpoint).cloned();
+            if let Some(slot) = slot {
+                slot.cut();
+            }
+        }
+    }
+
+    /// Our own end has come: everything in flight is ended.
+    pub fn cut_all(&self) {
+        let slots: Vec<_> = self.slots.borrow().values().cloned().collect();
+        slots.iter().for_each(|slot| slot.cut());
+    }
+
+    /// Our own end comes: event streams everywhere learn their moment, as in a drain of each endpoint.
+    pub fn leave(&self, since: Instant, deadline: Instant) {
+        let slots: Vec<_> = self.slots.borrow().values().cloned().collect();
+        for slot in slots {
+            slot.leave(since, deadline, &mut self.rng.borrow_mut());
+        }
+    }
+
+    /// What holds an endpoint's drain up, the oldest first.
+    #[must_use]
+    pub fn holders(&self, endpoint: EndpointId, now: Instant, max: usize) -> Vec<Holder> {
+        self.slots.borrow().get(&endpoint).map(|slot| slot.holders(now, max)).unwrap_or_default()
+    }
+
+    /// Closes one idle connection of a service, so that another worker may open one.
+    pub fn relinquish(&self, service: &Service) {
+        let slots: Vec<_> = self.slots.borrow().values().filter(|slot| std::ptr::eq(&**slot.service(), service)).cloned().collect();
+        for slot in slots {
+            if slot.evict_one() {
+                self.metrics.idle_evicted(service.name().as_str(), "limit", 1);
+                return;
+            }
+        }
+    }
+
+    /// Connections by service.
+    #[must_use]
+    pub fn census(&self) -> HashMap<Arc<str>, Census> {
+        let mut all: HashMap<Arc<str>, Census> = HashMap::new();
+        for slot in self.slots.borrow().values() {
+            let census = all.entry(slot.service().name().shared()).or_default();
+            let idle = slot.idle_count() as u64;
+            census.idle += idle;
+            census.busy += u64::from(slot.open_count()).saturating_sub(idle);
+        }
+        all
+    }
+
+    /// Closes idle connections that have ended or grown too old, for as long as it is polled.
+    pub async fn watch_idle(self: Rc<Self>) {
+        let mut aged = Instant::now();
+        loop {
+            tokio::select! {
+                biased;
+                () = self.bell.rung.notified() => {}
+                () = tokio::time::sleep(AGE_PAUSE) => {}
+            }
+            let now = Instant::now();
+            let age = now.saturating_duration_since(aged) >= AGE_PAUSE;
+            if age {
+                aged = now;
+            }
+            self.sweep(now);
+            tokio::time::sleep(SWEEP_PAUSE).await;
+        }
+    }
+
+    fn sweep(&self, now: Instant) {
+        let waker = Waker::from(self.bell.clone());
+        let slots: Vec<_> = self.slots.borrow().values().cloned().collect();
+        for slot in slots {
+            let (ended, aged) = slot.sweep(now, &waker);
+            let service = slot.service().name().as_str();
+            if ended > 0 {
+                self.metrics.idle_evicted(service, "closed", ended);
+            }
+            if aged > 0 {
+                self.metrics.idle_evicted(service, "timeout", aged);
+            }
+        }
+    }
+
+    fn idle_waker(&self) -> Waker {
+        Waker::from(self.bell.clone())
+    }
+
+    /// A slot goes with its life (P12): when it drains and nothing of it is in flight here.
+    fn forget_if_done(&self, slot: &Slot) {
+        if slot.is_done() {
+            self.slots.borrow_mut().remove(&slot.endpoint().id());
+        }
+    }
+}

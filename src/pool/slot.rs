@@ -1,0 +1,294 @@
+//! A worker's connections to one endpoint, and the requests it has in flight there.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::task::{Context, Waker};
+
+use tokio::time::Instant;
+
+use super::ticket::{Kind, Signal, Ticket};
+use super::{Connection, Pool};
+use crate::control::{Holder, Order};
+use crate::drain::stream_moment;
+use crate::endpoint::Endpoint;
+use crate::snapshot::Service;
+
+/// One endpoint's life, as one worker deals with it.
+#[derive(Debug)]
+pub struct Slot {
+    pool: Weak<Pool>,
+    endpoint: Arc<Endpoint>,
+    service: Arc<Service>,
+    /// The latest used last: it is warm, and the others may grow old.
+    idle: RefCell<Vec<Idle>>,
+    tickets: RefCell<Vec<Rc<Ticket>>>,
+    open: Cell<u32>,
+    drain: Cell<Option<Window>>,
+}
+
+/// A connection that waits for work. Boxed, as it travels from hand to hand.
+#[derive(Debug)]
+struct Idle {
+    connection: Box<Connection>,
+    expires: Instant,
+}
+
+/// The window in which streams that never end are ended.
+#[derive(Debug, Clone, Copy)]
+struct Window {
+    since: Instant,
+    deadline: Option<Instant>,
+}
+
+/// What a checkout found.
+#[derive(Debug)]
+pub enum Checkout {
+    /// An idle connection.
+    Reuse(Box<Connection>),
+    /// None is idle; this permits to open one.
+    Open(Permit),
+    /// As many are open as may be, on all workers.
+    Full,
+}
+
+/// The right to have one connection open. Dropping it tells those who wait.
+#[derive(Debug)]
+pub struct Permit {
+    slot: Rc<Slot>,
+}
+
+impl Slot {
+    pub(super) fn new(pool: &Rc<Pool>, endpoint: Arc<Endpoint>, service: Arc<Service>) -> Rc<Self> {
+        Rc::new(Self {
+            pool: Rc::downgrade(pool),
+            endpoint,
+            service,
+            idle: RefCell::default(),
+            tickets: RefCell::default(),
+            open: Cell::new(0),
+            drain: Cell::new(None),
+        })
+    }
+
+    /// The endpoint.
+    #[must_use]
+    pub fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.endpoint
+    }
+
+    /// Its service.
+    #[must_use]
+    pub fn service(&self) -> &Arc<Service> {
+        &self.service
+    }
+
+    /// Registers a request that holds a place here.
+    pub fn enter(&self, ticket: Rc<Ticket>) {
+        let mut tickets = self.tickets.borrow_mut();
+        ticket.index.set(tickets.len());
+        tickets.push(ticket);
+        if self.drain.get().is_some()
+            && let Some(ticket) = tickets.last()
+        {
+            // It was admitted before the gate closed and comes here after the drain did.
+            ticket.tell(Signal::Recall);
+        }
+    }
+
+    /// A request has ended here.
+    pub fn leave_ticket(&self, ticket: &Ticket) {
+        let mut tickets = self.tickets.borrow_mut();
+        let index = ticket.index.get();
+        if index < tickets.len() {
+            tickets.swap_remove(index);
+            if let Some(moved) = tickets.get(index) {
+                moved.index.set(index);
+            }
+        }
+        drop(tickets);
+        if let (Some(_), Some(pool)) = (self.drain.get(), self.pool.upgrade()) {
+            pool.forget_if_done(self);
+        }
+    }
+
+    /// A request has turned out to be an event stream. In a drain it learns its moment at once.
+    pub fn is_event_stream(&self, ticket: &Ticket) {
+        ticket.set_kind(Kind::Events);
+        if let (Some(window), Some(pool)) = (self.drain.get(), self.pool.upgrade()) {
+            ticket.set_moment(window.moment(&mut pool.rng.borrow_mut()));
+        }
+    }
+
+    /// A connection, if there is one or may be one. `fresh` asks for a new one (a retry, P10); `quiet` has the kernel asked
+    /// whether a reused one has been closed this moment, for requests that cannot be sent twice.
+    #[must_use]
+    pub fn checkout(self: &Rc<Self>, now: Instant, fresh: bool, quiet: bool) -> Checkout {
+        let mut idle = self.idle.borrow_mut();
+        if fresh {
+            if self.permit_in(&self.service.settings().limits) {
+                return Checkout::Open(Permit { slot: self.clone() });
+            }
+            // At the limit an idle one makes room.
+            drop(idle.pop());
+        }
+        while !fresh && let Some(mut next) = idle.pop() {
+            let alive = next.expires > now && next.connection.is_idle_alive() && (!quiet || next.connection.is_quiet());
+            if alive {
+                return Checkout::Reuse(next.connection);
+            }
+        }
+        drop(idle);
+        if self.permit_in(&self.service.settings().limits) {
+            Checkout::Open(Permit { slot: self.clone() })
+        } else {
+            Checkout::Full
+        }
+    }
+
+    fn permit_in(&self, limits: &crate::snapshot::Limits) -> bool {
+        let permitted = self.endpoint.connect(limits.connections_per_endpoint);
+        if permitted {
+            self.open.set(self.open.get() + 1);
+        }
+        permitted
+    }
+
+    /// Takes a connection back whose exchange has ended whole. It is kept for the next request, unless the endpoint drains
+    /// or somebody on another worker has a better use for its place.
+    pub fn checkin(self: &Rc<Self>, mut connection: Box<Connection>, now: Instant) {
+        let Some(pool) = self.pool.upgrade() else { return };
+        let room = self.service.waiting();
+        let here = room.waits_at(pool.worker());
+        if self.drain.get().is_some() || (!here && room.waits_elsewhere(pool.worker())) {
+            return;
+        }
+        let expires = now + connection.keep_alive(self.service.settings().timeouts.upstream_keep_alive);
+        if !connection.park(&mut Context::from_waker(&pool.idle_waker())) {
+            return;
+        }
+        self.idle.borrow_mut().push(Idle { connection, expires });
+        if here {
+            room.ring(pool.worker());
+        }
+    }
+
+    pub(super) fn drain(&self, order: Order, rng: &mut fastrand::Rng) -> u64 {
+        let window = Window { since: order.since, deadline: order.deadline };
+        self.drain.set(Some(window));
+        // Dropped outside the borrow: a permit's drop comes back here.
+        let idle = std::mem::take(&mut *self.idle.borrow_mut());
+        let evicted = idle.len() as u64;
+        drop(idle);
+        self.tell_tickets(window, rng);
+        evicted
+    }
+
+    pub(super) fn leave(&self, since: Instant, deadline: Instant, rng: &mut fastrand::Rng) {
+        if self.drain.get().is_none() {
+            let window = Window { since, deadline: Some(deadline) };
+            for ticket in self.all_tickets().iter().filter(|ticket| ticket.kind() == Kind::Events) {
+                ticket.set_moment(window.moment(rng));
+            }
+        }
+    }
+
+    fn tell_tickets(&self, window: Window, rng: &mut fastrand::Rng) {
+        for ticket in self.all_tickets() {
+            if !ticket.is_written() {
+                ticket.tell(Signal::Recall);
+            }
+            if ticket.kind() == Kind::Events {
+                ticket.set_moment(window.moment(rng));
+            }
+        }
+    }
+
+    pub(super) fn cut(&self) {
+        for ticket in self.all_tickets() {
+            ticket.tell(Signal::Cut);
+        }
+    }
+
+    fn all_tickets(&self) -> Vec<Rc<Ticket>> {
+        self.tickets.borrow().clone()
+    }
+
+    pub(super) fn holders(&self, now: Instant, max: usize) -> Vec<Holder> {
+        let mut tickets = self.all_tickets();
+        tickets.sort_by_key(|ticket| ticket.started());
+        tickets.iter().take(max).map(|ticket| ticket.holder(now)).collect()
+    }
+
+    pub(super) fn evict_one(&self) -> bool {
+        let oldest = {
+            let mut idle = self.idle.borrow_mut();
+            (!idle.is_empty()).then(|| idle.remove(0))
+        };
+        oldest.is_some()
+    }
+
+    pub(super) fn sweep(&self, now: Instant, waker: &Waker) -> (u64, u64) {
+        let mut kept = Vec::new();
+        let (mut ended, mut aged) = (0, 0);
+        let all = std::mem::take(&mut *self.idle.borrow_mut());
+        for mut idle in all {
+            if idle.expires <= now {
+                aged += 1;
+            } else if !idle.connection.park(&mut Context::from_waker(waker)) {
+                ended += 1;
+            } else {
+                kept.push(idle);
+            }
+        }
+        // What was checked in meanwhile would be newer; nothing can be, since nothing here awaits.
+        *self.idle.borrow_mut() = kept;
+        (ended, aged)
+    }
+
+    pub(super) fn idle_count(&self) -> usize {
+        self.idle.borrow().len()
+    }
+
+    pub(super) fn open_count(&self) -> u32 {
+        self.open.get()
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.drain.get().is_some() && self.tickets.borrow().is_empty() && self.open.get() == 0
+    }
+}
+
+impl Window {
+    fn moment(self, rng: &mut fastrand::Rng) -> Option<Instant> {
+        self.deadline.map(|deadline| stream_moment(self.since, deadline, rng.f64()))
+    }
+}
+
+impl Permit {
+    /// The slot it belongs to.
+    #[must_use]
+    pub fn slot(&self) -> &Rc<Slot> {
+        &self.slot
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let slot = &self.slot;
+        slot.open.set(slot.open.get() - 1);
+        slot.endpoint.disconnect();
+        let Some(pool) = slot.pool.upgrade() else { return };
+        let room = slot.service.waiting();
+        if !room.is_empty() {
+            if room.waits_at(pool.worker()) {
+                room.ring(pool.worker());
+            } else {
+                room.ring_elsewhere(pool.worker());
+            }
+        }
+        if slot.drain.get().is_some() {
+            pool.forget_if_done(slot);
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! A request in flight, as the pool knows it: what it can be told, and what is shown of it.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::clock::Task;
+use crate::control::Holder;
+
+/// What a request is told by the drain of its endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Signal {
+    /// Nothing.
+    None,
+    /// Not a byte was written: give the place back and pick again (P1).
+    Recall,
+    /// A stream that never ends by itself: end well at the next boundary.
+    End,
+    /// The deadline has come (P5).
+    Cut,
+}
+
+/// What kind of work it is, as far as is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A request and its response.
+    Request,
+    /// Server-sent events that can end after any event.
+    Events,
+}
+
+/// A request in flight.
+#[derive(Debug)]
+pub struct Ticket {
+    task: Rc<Task>,
+    route: Arc<str>,
+    started: Instant,
+    signal: Cell<Signal>,
+    written: Cell<bool>,
+    kind: Cell<Kind>,
+    /// When an event stream is to end.
+    moment: Cell<Option<Instant>>,
+    pub(super) index: Cell<usize>,
+}
+
+impl Ticket {
+    /// A request that has a place and nothing else yet.
+    #[must_use]
+    pub fn new(task: Rc<Task>, route: Arc<str>, started: Instant) -> Self {
+        Self {
+            task,
+            route,
+            started,
+            signal: Cell::new(Signal::None),
+            written: Cell::new(false),
+            kind: Cell::new(Kind::Request),
+            moment: Cell::new(None),
+            index: Cell::new(usize::MAX),
+        }
+    }
+
+    /// The task that works on it.
+    #[must_use]
+    pub fn task(&self) -> &Rc<Task> {
+        &self.task
+    }
+
+    /// What it has been told, the strongest first.
+    #[must_use]
+    pub fn signal(&self) -> Signal {
+        self.signal.get()
+    }
+
+    /// The first byte goes out: from here on it cannot be called back.
+    pub fn write(&self) {
+        self.written.set(true);
+    }
+
+    /// What kind of work it has turned out to be.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind.get()
+    }
+
+    /// When an event stream is to end.
+    #[must_use]
+    pub fn moment(&self) -> Option<Instant> {
+        self.moment.get()
+    }
+
+    pub(super) fn set_kind(&self, kind: Kind) {
+        self.kind.set(kind);
+    }
+
+    pub(super) fn set_moment(&self, moment: Option<Instant>) {
+        self.moment.set(moment);
+        self.task.wake();
+    }
+
+    pub(super) fn is_written(&self) -> bool {
+        self.written.get()
+    }
+
+    pub(super) fn tell(&self, signal: Signal) {
+        if signal > self.signal.get() {
+            self.signal.set(signal);
+            self.task.wake();
+        }
+    }
+
+    pub(super) fn holder(&self, now: Instant) -> Holder {
+        let kind = match self.kind.get() {
+            Kind::Request => "request",
+            Kind::Events => "stream",
+        };
+        let age: Duration = now.saturating_duration_since(self.started);
+        Holder { route: self.route.clone(), kind, age }
+    }
+
+    pub(super) fn started(&self) -> Instant {
+        self.started
+    }
+}
