@@ -11,8 +11,8 @@ mod units;
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, StrInput};
 
 pub use fault::{Fault, Faults, Position};
-pub use read::{Item, Mapping};
-pub use units::{duration, percent, size, write_duration};
+pub use read::{Item, Mapping, nearest};
+pub use units::{duration, percent, size, write_duration, write_percent, write_size};
 
 /// A value and its place in the text.
 #[derive(Debug, Clone)]
