@@ -34,12 +34,12 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 pub fn write_duration(duration: Duration) -> String {
     let ms = duration.as_millis();
     match ms {
-        _ if duration.as_micros() % 1000 != 0 => {
+        _ if !duration.as_micros().is_multiple_of(1000) => {
             format!("{}ms", duration.as_micros() as f64 / 1000.0)
         }
         0 => "0s".into(),
-        _ if ms % 60_000 == 0 => format!("{}m", ms / 60_000),
-        _ if ms % 1000 == 0 => format!("{}s", ms / 1000),
+        _ if ms.is_multiple_of(60_000) => format!("{}m", ms / 60_000),
+        _ if ms.is_multiple_of(1000) => format!("{}s", ms / 1000),
         _ => format!("{ms}ms"),
     }
 }
