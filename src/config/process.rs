@@ -97,7 +97,7 @@ pub(super) fn access_log(item: &Item<'_>) -> Option<f64> {
     Some(sample)
 }
 
-/// Reads `workers`: a number of threads, or `auto` for one for each core.
+/// Reads `workers`: a number of threads, or `auto`, which is one for each core.
 pub(super) fn workers(item: &Item<'_>) -> Option<Option<usize>> {
     if matches!(&item.node.value, Value::Scalar { text, .. } if text == "auto") {
         return Some(None);
