@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod balance;
 pub mod clock;
+pub mod cli;
 pub mod config;
 pub mod control;
 pub mod discovery;

@@ -1,7 +1,7 @@
 //! What is wrong in a text, and where.
 
 use std::cell::RefCell;
-use std::fmt;
+use std::fmt::{self, Write};
 
 /// A place in a text; lines and columns count from 1, as editors do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -24,14 +24,26 @@ pub struct Fault {
 }
 
 impl fmt::Display for Fault {
-    /// `LINE:COLUMN: key: message`, to be written behind the file's name and a colon.
+    /// `LINE:COLUMN: key: message`, to be written behind the file's name and a colon; always one line.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}:{}: ", self.at.line, self.at.column)?;
         if !self.key.is_empty() {
-            write!(out, "{}: ", self.key)?;
+            printable(out, &self.key)?;
+            out.write_str(": ")?;
         }
-        out.write_str(&self.message)
+        printable(out, &self.message)
     }
+}
+
+/// A quoted key or path can hold line ends and what a terminal obeys.
+fn printable(out: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    for c in text.chars() {
+        match c.is_control() {
+            true => write!(out, "{}", c.escape_default())?,
+            false => out.write_char(c)?,
+        }
+    }
+    Ok(())
 }
 
 /// All faults of a text, collected while it is read.

@@ -2,7 +2,7 @@
 //!
 //! Derived deserializers stop at the first fault and know little of its place. tidegate prints every fault of a file with
 //! line and column, so a text is parsed into a [`Node`] tree (by `saphyr-parser`, YAML 1.2, of which JSON is a part) and
-//! the tree is then walked by whoever knows what should be in it, collecting [`Faults`] on the way ([`read`]).
+//! the tree is then walked by whoever knows what should be in it, collecting [`Faults`] on the way ([`Item`]).
 
 mod fault;
 mod read;
@@ -11,8 +11,8 @@ mod units;
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, StrInput};
 
 pub use fault::{Fault, Faults, Position};
-pub use read::{Item, Mapping};
-pub use units::{duration, percent, size, write_duration};
+pub use read::{Item, Mapping, nearest};
+pub use units::{duration, percent, size, write_duration, write_percent, write_size};
 
 /// A value and its place in the text.
 #[derive(Debug, Clone)]
@@ -65,8 +65,8 @@ pub fn parse(text: &str) -> Result<Vec<Node>, Fault> {
     // A mark of the byte order is no part of the text.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut builder = Builder::default();
-    let mut parser: Parser<'_, StrInput<'_>> = Parser::new_from_str(text);
-    while let Some(next) = parser.next() {
+    let parser: Parser<'_, StrInput<'_>> = Parser::new_from_str(text);
+    for next in parser {
         let (event, span) = next.map_err(|error| Fault {
             at: position(error.marker()),
             key: String::new(),

@@ -201,6 +201,7 @@ impl<'n> Item<'n> {
                 entries,
                 faults: self.faults,
                 asked: Vec::new(),
+                missing: Vec::new(),
             }),
             _ => {
                 self.fault(format!(
@@ -246,6 +247,7 @@ pub struct Mapping<'n> {
     /// Where faults go.
     pub faults: &'n Faults,
     asked: Vec<&'static str>,
+    missing: Vec<&'static str>,
 }
 
 impl<'n> Mapping<'n> {
@@ -265,33 +267,59 @@ impl<'n> Mapping<'n> {
         self.find(key).filter(|item| !item.node.is_null())
     }
 
-    /// The value of a key that must be there.
+    /// The value of a key that must be there. That it is not is noted when the mapping is finished or dropped.
     pub fn required(&mut self, key: &'static str) -> Option<Item<'n>> {
         let found = self.optional(key);
         if found.is_none() {
-            self.faults.add(self.at, key, "is missing");
+            self.missing.push(key);
         }
         found
     }
 
+    /// Where a key stands; the mapping's own place when it is not there.
+    #[must_use]
+    pub fn place(&self, key: &str) -> Position {
+        let found = self.entries.iter().find(|(known, _)| known.text == key);
+        found.map_or(self.at, |(known, _)| known.at)
+    }
+
     /// Notes every key that nobody asked for, with the nearest one that would be known.
-    pub fn finish(self) {
+    pub fn finish(mut self) {
+        let mut meant = Vec::new();
         for (key, _) in self.entries {
             if self.asked.contains(&key.text.as_str()) {
                 continue;
             }
-            let hint = match nearest(&key.text, self.asked.iter().copied()) {
+            let near = nearest(&key.text, self.asked.iter().copied());
+            let hint = match near {
                 Some(known) => format!("did you mean {known}?"),
                 None => format!("known here: {}", self.asked.join(", ")),
             };
             self.faults
                 .add(key.at, &key.text, format!("is no known key; {hint}"));
+            meant.extend(near);
+        }
+        // A misspelled key is one mistake, and is not told a second time as a missing one.
+        self.missing.retain(|key| !meant.contains(key));
+    }
+}
+
+impl Drop for Mapping<'_> {
+    /// Notes what is missing, also when the reader gave up before the end.
+    fn drop(&mut self) {
+        for key in &self.missing {
+            let what = match self.entries.iter().any(|(known, _)| known.text == *key) {
+                true => "is empty, should have a value",
+                false => "is missing",
+            };
+            self.faults.add(self.place(key), key, what);
         }
     }
 }
 
 /// The word that was probably meant.
-fn nearest<'w>(typed: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w str> {
+#[must_use]
+pub fn nearest<'w>(typed: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w str> {
     words
         .map(|word| (strsim::damerau_levenshtein(typed, word), word))
         .filter(|(distance, word)| *distance <= 1 + word.len().min(typed.len()) / 3)
@@ -332,6 +360,28 @@ mod tests {
     }
 
     #[test]
+    fn tells_a_misspelled_required_key_once() {
+        let said = faults_of("nmae: a\n", |root| {
+            let mut mapping = root.mapping().unwrap();
+            assert!(mapping.required("name").is_none());
+            assert!(mapping.required("address").is_none());
+            mapping.finish();
+        });
+        assert_eq!(
+            said,
+            [
+                "1:1: nmae: is no known key; did you mean name?",
+                "1:1: address: is missing"
+            ]
+        );
+        let said = faults_of("a: 1\n", |root| {
+            // A reader that gives up half-way loses nothing.
+            assert!(root.mapping().unwrap().required("name").is_none());
+        });
+        assert_eq!(said, ["1:1: name: is missing"]);
+    }
+
+    #[test]
     fn says_every_fault_with_what_would_be_right() {
         let said = faults_of(
             "a: 30\nb: \"5\"\nc: 1.2.3.4:99999\nd: fastest\ne: [1]\nf:\n",
@@ -353,11 +403,12 @@ mod tests {
             },
         );
         assert_eq!(said.len(), 6, "{said:#?}");
+        assert_eq!(said[5], "6:1: f: is empty, should have a value");
         assert!(
-            said[2].contains("should be a whole number from 0 to 9"),
+            said[1].contains("should be a whole number from 0 to 9"),
             "{said:#?}"
         );
-        assert!(said[3].contains("99999"), "{said:#?}");
-        assert!(said[4].contains("one of fast, slow"), "{said:#?}");
+        assert!(said[2].contains("99999"), "{said:#?}");
+        assert!(said[3].contains("one of fast, slow"), "{said:#?}");
     }
 }

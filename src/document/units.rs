@@ -34,9 +34,12 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 pub fn write_duration(duration: Duration) -> String {
     let ms = duration.as_millis();
     match ms {
+        _ if !duration.as_micros().is_multiple_of(1000) => {
+            format!("{}ms", duration.as_micros() as f64 / 1000.0)
+        }
         0 => "0s".into(),
-        _ if ms % 60_000 == 0 => format!("{}m", ms / 60_000),
-        _ if ms % 1000 == 0 => format!("{}s", ms / 1000),
+        _ if ms.is_multiple_of(60_000) => format!("{}m", ms / 60_000),
+        _ if ms.is_multiple_of(1000) => format!("{}s", ms / 1000),
         _ => format!("{ms}ms"),
     }
 }
@@ -60,6 +63,26 @@ pub fn size(text: &str) -> Result<u64, String> {
     number
         .checked_mul(factor)
         .ok_or_else(|| "is too large".into())
+}
+
+/// Writes a number of bytes the way [`size`] reads it.
+#[must_use]
+pub fn write_size(bytes: u64) -> String {
+    let units = [("GiB", 30), ("MiB", 20), ("KiB", 10)];
+    let whole = units
+        .iter()
+        .find(|(_, shift)| bytes != 0 && bytes.trailing_zeros() >= *shift);
+    match whole {
+        Some((unit, shift)) => format!("{}{unit}", bytes >> shift),
+        None => format!("{bytes}B"),
+    }
+}
+
+/// Writes a share the way [`percent`] reads it.
+#[must_use]
+pub fn write_percent(share: f64) -> String {
+    // Rounded, so that 7% does not come back as 7.000000000000001%.
+    format!("{}%", (share * 1e8).round() / 1e6)
 }
 
 /// Reads a share, `20%`, as a number from 0 to 1.
@@ -114,8 +137,14 @@ mod tests {
 
     #[test]
     fn reads_back_what_it_writes() {
-        for text in ["0s", "250ms", "30s", "5m", "90s"] {
+        for text in ["0s", "250ms", "30s", "5m", "90s", "0.5ms"] {
             assert_eq!(write_duration(duration(text).unwrap()), text);
+        }
+        for text in ["0B", "1B", "64KiB", "3MiB", "1GiB", "1025B"] {
+            assert_eq!(write_size(size(text).unwrap()), text);
+        }
+        for text in ["0%", "7%", "20%", "12.5%", "100%"] {
+            assert_eq!(write_percent(percent(text).unwrap()), text);
         }
     }
 

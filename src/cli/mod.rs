@@ -1,0 +1,5 @@
+//! Commands.
+
+mod check;
+
+pub use check::check;

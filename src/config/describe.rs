@@ -1,0 +1,169 @@
+//! The config in force, in the words of the file.
+
+use std::mem::discriminant;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::balance::{HashKey, Policy};
+use crate::discovery::{self, Port};
+use crate::document::{write_duration, write_percent, write_size};
+use crate::net::tls;
+use crate::server;
+use crate::snapshot::ServiceSettings;
+
+use super::listener::TLS_VERSIONS;
+use super::route::host_words;
+use super::service::{ALL_DRAINING, BALANCE};
+use super::{Config, Route, Service};
+
+impl Config {
+    /// The config in force, every default filled in, under the keys of the file: what `GET /api/v1/config` answers, and a
+    /// config file that reads as this one. Files are named and their content is not shown, so there is no secret in it.
+    #[must_use]
+    pub fn describe(&self) -> Value {
+        json!({
+            "listeners": self.listeners.iter().map(listener).collect::<Vec<_>>(),
+            "routes": self.routes.iter().map(route).collect::<Vec<_>>(),
+            "services": self.services.iter().map(service).collect::<Vec<_>>(),
+            "admin": {
+                "address": self.admin.address,
+                "token_file": self.admin.token_file.as_deref().map(written),
+                "per_endpoint_metrics": self.admin.per_endpoint_metrics,
+                "probes_address": self.admin.probes_address,
+                "hosts": self.admin.hosts,
+            },
+            "shutdown": {
+                "wait_period": write_duration(self.shutdown.wait_period),
+                "grace_period": write_duration(self.shutdown.grace_period),
+            },
+            "access_log": { "sample": self.access_log_sample },
+            "state_dir": self.state_dir.as_deref().map(written),
+            "peers": [],
+            "reload_on_change": self.reload_on_change,
+            "user": null,
+            "workers": self.workers.map_or(json!("auto"), |n| json!(n)),
+        })
+    }
+}
+
+fn listener(listener: &server::Settings) -> Value {
+    let networks = listener.trusted_proxies.iter().map(ToString::to_string);
+    json!({
+        "name": &*listener.name,
+        "address": listener.address,
+        "trusted_proxies": networks.collect::<Vec<_>>(),
+        "proxy_protocol": false,
+        "debug_headers": listener.debug_headers,
+        "tls": listener.tls.as_ref().map(tls),
+        "timeouts": {
+            "header": write_duration(listener.timeouts.header),
+            "keep_alive": write_duration(listener.timeouts.keep_alive),
+        },
+        "limits": {
+            "header_size": write_size(listener.limits.header_bytes.into()),
+            "headers": listener.limits.headers,
+            "target_size": write_size(listener.limits.target_bytes.into()),
+            "connections": listener.limits.connections,
+        },
+    })
+}
+
+fn tls(tls: &tls::Settings) -> Value {
+    let certificate =
+        |it: &tls::Certificate| json!({ "cert": written(&it.cert), "key": written(&it.key) });
+    json!({
+        "certificates": tls.certificates.iter().map(certificate).collect::<Vec<_>>(),
+        "min_version": word(&TLS_VERSIONS, &tls.min_version),
+    })
+}
+
+fn route(route: &Route) -> Value {
+    json!({
+        "host": host_words(&route.matcher.host),
+        "path": route.matcher.path,
+        "service": route.service.as_str(),
+    })
+}
+
+fn service(service: &Service) -> Value {
+    let ServiceSettings {
+        name,
+        balance,
+        drain,
+        all_draining,
+        timeouts,
+        retry,
+        limits,
+        slow_start,
+    } = &*service.settings;
+    json!({
+        "name": name.as_str(),
+        "source": source(&service.source),
+        "balance": balance_word(balance),
+        "hash_on": hash_on(balance),
+        "affinity": "none",
+        "protocol": "http1",
+        "drain": {
+            "timeout": write_duration(drain.timeout),
+            "idle_grace": write_duration(drain.idle_grace),
+            "spread": write_duration(drain.spread),
+        },
+        "all_draining": word(&ALL_DRAINING, all_draining),
+        "connect_timeout": write_duration(timeouts.connect),
+        "request_timeout": write_duration(timeouts.request),
+        "idle_timeout": write_duration(timeouts.idle),
+        "upstream_keep_alive": write_duration(timeouts.upstream_keep_alive),
+        "retry": { "attempts": retry.attempts, "budget": write_percent(retry.budget) },
+        "limits": {
+            "connections_per_endpoint": limits.connections_per_endpoint,
+            "pending": limits.pending,
+            "request_body": write_size(limits.request_body),
+        },
+        "slow_start": write_duration(*slow_start),
+        "health": null,
+    })
+}
+
+fn source(source: &discovery::Settings) -> Value {
+    match source {
+        discovery::Settings::List(addresses) => json!({ "list": addresses }),
+        discovery::Settings::File { path, port } => {
+            let port = port.as_ref().map(|port| match port {
+                Port::Name(name) => json!(name),
+                Port::Number(number) => json!(number),
+            });
+            json!({ "file": { "path": written(path), "port": port } })
+        }
+    }
+}
+
+fn balance_word(policy: &Policy) -> &'static str {
+    let same = discriminant(policy);
+    BALANCE
+        .iter()
+        .find(|(_, known)| discriminant(*known) == same)
+        .map_or("", |(word, _)| word)
+}
+
+fn hash_on(policy: &Policy) -> Option<Value> {
+    match policy {
+        Policy::Hash(HashKey::ClientAddress) => Some(json!("client_address")),
+        Policy::Hash(HashKey::Header(name)) => Some(json!({ "header": name.as_str() })),
+        Policy::Hash(HashKey::Cookie(name)) => Some(json!({ "cookie": name })),
+        _ => None,
+    }
+}
+
+/// A path as text: one that is not Unicode would be no JSON.
+fn written(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// The word of the file for a value.
+fn word<T: PartialEq>(words: &[(&'static str, T)], value: &T) -> Option<&'static str> {
+    words
+        .iter()
+        .find(|(_, known)| known == value)
+        .map(|(word, _)| *word)
+}

@@ -1,0 +1,108 @@
+//! The whole file: its top level, and what only the parts together can be asked.
+
+use std::path::Path;
+
+use crate::document::{Fault, Faults, Item, Position, parse};
+
+use super::addresses::Addresses;
+use super::files::{Files, Named};
+use super::listener::listeners;
+use super::route::routes;
+use super::service::{Names, services};
+use super::values::take;
+use super::{Config, Shutdown, process};
+
+/// What came of a text.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    /// The config, if there is no fault.
+    pub(super) config: Option<Config>,
+    /// Everything that is wrong, in the order of the text.
+    pub(super) faults: Vec<Fault>,
+    /// The files that it names.
+    pub(super) named: Vec<Named>,
+}
+
+/// Walks over a text as the content of the config file at `path`.
+pub(super) fn walk(text: &str, path: &Path) -> Outcome {
+    let faults = Faults::new();
+    let mut files = Files::of(path);
+    let config = match parse(text).as_deref() {
+        Ok([root, rest @ ..]) if !root.is_null() => {
+            if let Some(more) = rest.first() {
+                faults.add(
+                    more.at,
+                    "",
+                    "is a second document: a config is one, without ---",
+                );
+            }
+            config(&Item::root(root, &faults), path, &mut files)
+        }
+        Ok(_) => {
+            let message = "the file is empty: it should have listeners, routes and services";
+            faults.add(Position { line: 1, column: 1 }, "", message);
+            None
+        }
+        Err(fault) => {
+            faults.add(fault.at, &fault.key, &fault.message);
+            None
+        }
+    };
+    let faults = faults.into_sorted();
+    Outcome {
+        config: config.filter(|_| faults.is_empty()),
+        faults,
+        named: files.named,
+    }
+}
+
+fn config(root: &Item<'_>, path: &Path, files: &mut Files) -> Option<Config> {
+    let mut keys = root.mapping()?;
+    let mut addresses = Addresses::default();
+    let listeners = keys
+        .required("listeners")
+        .and_then(|item| listeners(&item, files, &mut addresses));
+    let route_list = keys.required("routes");
+    let services = keys
+        .required("services")
+        .and_then(|item| services(&item, files));
+    let (services, names) = services.unzip();
+    let names = names.unwrap_or_else(Names::unknown);
+    let routes = route_list.and_then(|item| routes(&item, &names));
+    let admin = process::admin(keys.optional("admin"), files, &mut addresses);
+    addresses.finish(root.faults);
+    let mut shutdown = Shutdown::default();
+    take(&mut shutdown, keys.optional("shutdown"), process::shutdown);
+    let mut access_log_sample = 1.0;
+    take(
+        &mut access_log_sample,
+        keys.optional("access_log"),
+        process::access_log,
+    );
+    let mut state_dir = None;
+    take(&mut state_dir, keys.optional("state_dir"), |item| {
+        files.path(item).map(Some)
+    });
+    let mut reload_on_change = false;
+    take(
+        &mut reload_on_change,
+        keys.optional("reload_on_change"),
+        Item::boolean,
+    );
+    let mut workers = None;
+    take(&mut workers, keys.optional("workers"), process::workers);
+    process::unfinished(&mut keys);
+    keys.finish();
+    Some(Config {
+        path: path.to_owned(),
+        listeners: listeners?,
+        routes: routes?,
+        services: services?,
+        admin,
+        shutdown,
+        access_log_sample,
+        state_dir,
+        reload_on_change,
+        workers,
+    })
+}

@@ -1,0 +1,162 @@
+//! `listeners`: where clients come in.
+
+use crate::document::{Item, Mapping};
+use crate::net::tls;
+use crate::server::{Limits, Network, Settings, Timeouts};
+
+use super::addresses::Addresses;
+use super::files::{Files, Need};
+use super::values::{Seen, count, name, size, take, time};
+
+/// Reads all of them.
+pub(super) fn listeners(
+    list: &Item<'_>,
+    files: &mut Files,
+    addresses: &mut Addresses,
+) -> Option<Vec<Settings>> {
+    let items = list.list(false)?;
+    if items.is_empty() {
+        list.fault("is empty, should have a listener, as { name: http, address: 0.0.0.0:8080 }");
+    }
+    let mut names = Seen::default();
+    let read = |item: &Item<'_>| {
+        let mut keys = item.mapping()?;
+        let listener = listener(&mut keys, &mut names, files, addresses);
+        keys.finish();
+        listener
+    };
+    Some(items.iter().filter_map(read).collect())
+}
+
+fn listener(
+    keys: &mut Mapping<'_>,
+    names: &mut Seen,
+    files: &mut Files,
+    addresses: &mut Addresses,
+) -> Option<Settings> {
+    let own_name = keys.required("name").and_then(|item| {
+        let text = name(&item)?;
+        names.note(&item, text, &format!("listener {text}"));
+        Some(text)
+    });
+    let owner = own_name.map_or("a listener".into(), |text| format!("listener {text}"));
+    let address = keys
+        .required("address")
+        .and_then(|item| addresses.read(&item, &owner));
+    let (mut trusted_proxies, mut tls, mut debug_headers) = (Vec::new(), None, false);
+    let (mut bounds, mut times) = (Limits::default(), Timeouts::default());
+    take(
+        &mut trusted_proxies,
+        keys.optional("trusted_proxies"),
+        networks,
+    );
+    if let Some(item) = keys.optional("proxy_protocol")
+        && item.boolean() == Some(true)
+    {
+        item.fault("comes with a later version; until then leave it at false");
+    }
+    take(
+        &mut debug_headers,
+        keys.optional("debug_headers"),
+        Item::boolean,
+    );
+    take(&mut tls, keys.optional("tls"), |item| {
+        self::tls(item, files).map(Some)
+    });
+    take(&mut times, keys.optional("timeouts"), timeouts);
+    take(&mut bounds, keys.optional("limits"), limits);
+    Some(Settings {
+        name: own_name?.into(),
+        address: address?,
+        trusted_proxies,
+        tls,
+        debug_headers,
+        timeouts: times,
+        limits: bounds,
+    })
+}
+
+fn networks(list: &Item<'_>) -> Option<Vec<Network>> {
+    let read = |item: &Item<'_>| {
+        let text = item.text()?;
+        Network::parse(text)
+            .map_err(|right| item.fault(format!("is {text:?}, {right}")))
+            .ok()
+    };
+    Some(list.list(false)?.iter().filter_map(read).collect())
+}
+
+fn timeouts(item: &Item<'_>) -> Option<Timeouts> {
+    let mut keys = item.mapping()?;
+    let mut timeouts = Timeouts::default();
+    take(&mut timeouts.header, keys.optional("header"), time);
+    take(&mut timeouts.keep_alive, keys.optional("keep_alive"), time);
+    keys.finish();
+    Some(timeouts)
+}
+
+fn limits(item: &Item<'_>) -> Option<Limits> {
+    let mut keys = item.mapping()?;
+    let mut limits = Limits::default();
+    // hyper reads into no less than 8 KiB, and `http` keeps no target beyond 64 KiB.
+    take(
+        &mut limits.header_bytes,
+        keys.optional("header_size"),
+        |item| size(item, 8 * KIB..=1024 * KIB),
+    );
+    take(&mut limits.headers, keys.optional("headers"), |item| {
+        count(item, 1..=10_000)
+    });
+    take(
+        &mut limits.target_bytes,
+        keys.optional("target_size"),
+        |item| size(item, 1..=64 * KIB),
+    );
+    take(
+        &mut limits.connections,
+        keys.optional("connections"),
+        |item| count(item, 1..=10_000_000),
+    );
+    keys.finish();
+    Some(limits)
+}
+
+fn tls(item: &Item<'_>, files: &mut Files) -> Option<tls::Settings> {
+    let mut keys = item.mapping()?;
+    let list = keys.required("certificates");
+    let certificates = list.and_then(|item| certificates(&item, files));
+    let mut min_version = tls::Version::default();
+    take(&mut min_version, keys.optional("min_version"), |item| {
+        item.word(&TLS_VERSIONS)
+    });
+    keys.finish();
+    Some(tls::Settings {
+        certificates: certificates?,
+        min_version,
+    })
+}
+
+fn certificates(list: &Item<'_>, files: &mut Files) -> Option<Vec<tls::Certificate>> {
+    let items = list.list(false)?;
+    if items.is_empty() {
+        list.fault("is empty, should have a certificate, as { cert: shop.crt, key: shop.key }");
+    }
+    let read = |item: &Item<'_>| {
+        let mut keys = item.mapping()?;
+        let mut file = |key: Option<Item<'_>>| files.file(&key?, Need::AtStart);
+        let cert = file(keys.required("cert"));
+        let key = file(keys.required("key"));
+        keys.finish();
+        Some(tls::Certificate {
+            cert: cert?,
+            key: key?,
+        })
+    };
+    Some(items.iter().filter_map(read).collect())
+}
+
+/// The words for versions of TLS.
+pub(super) const TLS_VERSIONS: [(&str, tls::Version); 2] =
+    [("1.2", tls::Version::Tls12), ("1.3", tls::Version::Tls13)];
+
+const KIB: u64 = 1024;

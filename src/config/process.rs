@@ -1,0 +1,130 @@
+//! What concerns tidegate itself: `admin`, `shutdown` and the single values of the top level.
+
+use std::time::Duration;
+
+use crate::admin;
+use crate::document::{Item, Mapping, Value, write_duration};
+
+use super::Shutdown;
+use super::addresses::Addresses;
+use super::files::{Files, Need};
+use super::route::exact_host;
+use super::values::take;
+
+/// Reads `admin`, which has an address also when it is not there.
+pub(super) fn admin(
+    item: Option<Item<'_>>,
+    files: &mut Files,
+    addresses: &mut Addresses,
+) -> admin::Settings {
+    let mut admin = admin::Settings::default();
+    let Some(item) = item else {
+        addresses.by_default(admin.address, "admin");
+        return admin;
+    };
+    let Some(mut keys) = item.mapping() else {
+        return admin;
+    };
+    match keys.optional("address") {
+        Some(item) => take(&mut admin.address, Some(item), |item| {
+            addresses.read(item, "admin")
+        }),
+        None => addresses.by_default(admin.address, "admin"),
+    }
+    take(&mut admin.token_file, keys.optional("token_file"), |item| {
+        files.file(item, Need::AtStart).map(Some)
+    });
+    let per_endpoint = keys.optional("per_endpoint_metrics");
+    take(&mut admin.per_endpoint_metrics, per_endpoint, Item::boolean);
+    take(
+        &mut admin.probes_address,
+        keys.optional("probes_address"),
+        |item| addresses.read(item, "the probes").map(Some),
+    );
+    take(&mut admin.hosts, keys.optional("hosts"), hosts);
+    keys.finish();
+    admin
+}
+
+fn hosts(list: &Item<'_>) -> Option<Vec<String>> {
+    let read = |item: &Item<'_>| {
+        let text = item.name()?;
+        exact_host(text)
+            .map_err(|wrong| item.fault(format!("is {text:?}, {wrong}")))
+            .ok()
+    };
+    Some(list.list(false)?.iter().filter_map(read).collect())
+}
+
+/// Reads `shutdown`.
+pub(super) fn shutdown(item: &Item<'_>) -> Option<Shutdown> {
+    let mut keys = item.mapping()?;
+    let mut shutdown = Shutdown::default();
+    let (wait, grace) = (keys.optional("wait_period"), keys.optional("grace_period"));
+    let read = put(&mut shutdown.wait_period, wait) & put(&mut shutdown.grace_period, grace);
+    if let Some(item) = wait.or(grace)
+        && read
+        && shutdown.wait_period >= shutdown.grace_period
+    {
+        let said = |item: Option<_>| if item.is_some() { "" } else { " by default" };
+        item.fault(format!(
+            "the wait_period ({}{}) should be shorter than the grace_period ({}{}), of which it is a part",
+            write_duration(shutdown.wait_period),
+            said(wait),
+            write_duration(shutdown.grace_period),
+            said(grace),
+        ));
+    }
+    keys.finish();
+    Some(shutdown)
+}
+
+/// Whether there was nothing to read or it could be read.
+fn put(place: &mut Duration, item: Option<Item<'_>>) -> bool {
+    let read = item.map(|item| item.duration());
+    if let Some(Some(duration)) = read {
+        *place = duration;
+    }
+    read != Some(None)
+}
+
+/// Reads `access_log`.
+pub(super) fn access_log(item: &Item<'_>) -> Option<f64> {
+    let mut keys = item.mapping()?;
+    let mut sample = 1.0;
+    take(&mut sample, keys.optional("sample"), Item::fraction);
+    keys.finish();
+    Some(sample)
+}
+
+/// Reads `workers`: a number of threads, or `auto`, which is one for each core.
+pub(super) fn workers(item: &Item<'_>) -> Option<Option<usize>> {
+    if matches!(&item.node.value, Value::Scalar { text, .. } if text == "auto") {
+        return Some(None);
+    }
+    if let Value::Scalar { text, plain: true } = &item.node.value
+        && let Ok(number @ 1..=WORKERS_MAX) = text.parse()
+    {
+        return Some(Some(number));
+    }
+    item.fault(format!(
+        "is {}, should be auto or a number from 1 to {WORKERS_MAX}",
+        item.kind()
+    ));
+    None
+}
+
+/// Keys whose only value for now is the default: a config must not promise what nobody keeps.
+pub(super) fn unfinished(keys: &mut Mapping<'_>) {
+    if let Some(item) = keys.optional("peers")
+        && item.list(false).is_some_and(|peers| !peers.is_empty())
+    {
+        let message = "other replicas come with a later version; until then leave it empty";
+        item.faults.add(keys.place(item.key), item.key, message);
+    }
+    if let Some(item) = keys.optional("user") {
+        item.fault("comes with a later version; until then start tidegate as that user");
+    }
+}
+
+const WORKERS_MAX: usize = 512;

@@ -1,0 +1,81 @@
+//! `source`: where a service's endpoints are watched.
+
+use std::net::SocketAddr;
+
+use crate::discovery::{Port, Settings};
+use crate::document::Item;
+
+use super::files::{Files, Need};
+use super::values::{Seen, choice};
+
+/// Reads exactly one kind of source.
+pub(super) fn source(item: &Item<'_>, files: &mut Files) -> Option<Settings> {
+    let (kind, at, value) = choice(item.mapping()?, &KINDS)?;
+    match kind {
+        "file" => file(&value, files),
+        "list" => addresses(&value).map(Settings::List),
+        _ => {
+            let message = "comes with a later version; until then use file or list";
+            item.faults.add(at, kind, message);
+            None
+        }
+    }
+}
+
+fn file(item: &Item<'_>, files: &mut Files) -> Option<Settings> {
+    let mut keys = item.mapping()?;
+    let path = keys.required("path");
+    let path = path.and_then(|item| files.file(&item, Need::InTime));
+    let port = keys.optional("port").and_then(|item| port(&item));
+    keys.finish();
+    Some(Settings::File { path: path?, port })
+}
+
+/// A number, or else a name as Kubernetes allows them: of a port's name at least one character is a letter.
+fn port(item: &Item<'_>) -> Option<Port> {
+    let text = item.text()?;
+    if text.parse::<i64>().is_ok() {
+        let number = text.parse().ok().filter(|number| *number > 0);
+        if number.is_none() {
+            item.fault(format!(
+                "is {text}, should be a number from 1 to 65535, or a name"
+            ));
+        }
+        return number.map(Port::Number);
+    }
+    let known = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    if text.is_empty() || text.len() > 63 || !text.bytes().all(known) {
+        item.fault(format!(
+            "is {text:?}, should be a port's number or its name, as http"
+        ));
+        return None;
+    }
+    Some(Port::Name(text.into()))
+}
+
+fn addresses(list: &Item<'_>) -> Option<Vec<SocketAddr>> {
+    let mut seen = Seen::default();
+    let read = |item: &Item<'_>| {
+        let address = item.socket_address()?;
+        if address.port() == 0 {
+            item.fault(format!(
+                "is {address}, should have the port of the endpoint"
+            ));
+        }
+        let text = address.to_string();
+        seen.note(item, &text, &text);
+        Some(address)
+    };
+    Some(list.list(false)?.iter().filter_map(read).collect())
+}
+
+/// All kinds that there will be.
+const KINDS: [&str; 7] = [
+    "file",
+    "list",
+    "kubernetes",
+    "etcd",
+    "dns",
+    "xds",
+    "register",
+];

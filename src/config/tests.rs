@@ -1,0 +1,740 @@
+use std::collections::BTreeSet;
+use std::fs;
+
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::*;
+use crate::balance::{HashKey, Policy};
+use crate::discovery::Port;
+use crate::document;
+use crate::net::tls;
+use crate::route::Host;
+use crate::snapshot::AllDraining;
+
+/// The smallest config with something of everything that the faults below are put into.
+const GOOD: &str = "\
+listeners:
+  - name: http
+    address: 127.0.0.1:8080
+routes:
+  - { service: web }
+services:
+  - name: web
+    source:
+      file: { path: endpoints/web.yaml }
+    drain:
+      timeout: 30s
+admin:
+  address: 127.0.0.1:9901
+";
+
+fn path() -> &'static Path {
+    Path::new("/etc/tidegate/tidegate.yaml")
+}
+
+fn good(text: &str) -> Config {
+    Config::parse(text, path()).unwrap_or_else(|faults| panic!("{}", lines(path(), &faults)))
+}
+
+/// GOOD, with parts of it replaced.
+fn with(changes: &[(&str, &str)]) -> String {
+    let mut text = GOOD.to_owned();
+    for (from, to) in changes {
+        assert!(text.contains(from), "{from}");
+        text = text.replacen(from, to, 1);
+    }
+    text
+}
+
+fn faults(text: &str) -> Vec<String> {
+    let faults = Config::parse(text, path()).err().unwrap_or_default();
+    faults.iter().map(ToString::to_string).collect()
+}
+
+/// A table of cases, one a line: a part of GOOD, what it is replaced with (`\n` begins a line), and how the only fault
+/// then begins and goes on.
+fn each_is_one_fault(table: &str) {
+    for [from, to, begins, contains] in cases(table) {
+        is_one_fault(&with(&[(&from, &to)]), &begins, &contains);
+    }
+}
+
+/// As [`each_is_one_fault`], with a further key of the listener.
+fn in_listener(table: &str) {
+    with_further("routes:", "    ", table);
+}
+
+/// As [`each_is_one_fault`], with a further key of the service.
+fn in_service(table: &str) {
+    with_further("    drain:", "    ", table);
+}
+
+/// As [`each_is_one_fault`], with a further key of the file.
+fn at_top(table: &str) {
+    with_further("admin:", "", table);
+}
+
+fn with_further(line: &str, indent: &str, table: &str) {
+    for [key, begins, contains] in cases(table) {
+        let text = with(&[(line, &format!("{indent}{key}\n{line}"))]);
+        is_one_fault(&text, &begins, &contains);
+    }
+}
+
+fn is_one_fault(text: &str, begins: &str, contains: &str) {
+    let said = faults(text);
+    assert_eq!(said.len(), 1, "{text}: {said:#?}");
+    assert!(said[0].starts_with(begins), "{text}: {said:#?}");
+    assert!(said[0].contains(contains), "{text}: {said:#?}");
+}
+
+fn cases<const N: usize>(table: &str) -> Vec<[String; N]> {
+    let cells = |line: &str| {
+        let cells = line.trim().split(" | ").map(|it| it.replace("\\n", "\n"));
+        cells.collect::<Vec<_>>().try_into().unwrap()
+    };
+    table.trim().lines().map(cells).collect()
+}
+
+#[test]
+fn reads_the_smallest_config_with_defaults() {
+    let config = good(GOOD);
+    let [listener] = &config.listeners[..] else {
+        panic!()
+    };
+    assert_eq!(&*listener.name, "http");
+    assert_eq!(listener.timeouts, server::Timeouts::default());
+    assert_eq!(listener.limits, server::Limits::default());
+    assert_eq!(config.routes[0].matcher.host, Host::Any);
+    assert_eq!(config.routes[0].matcher.path, "/");
+    assert_eq!(config.services[0].settings.name.as_str(), "web");
+    assert_eq!(
+        *config.services[0].settings,
+        ServiceSettings::named("web".into())
+    );
+    assert_eq!(
+        config.services[0].source,
+        discovery::Settings::File {
+            path: "/etc/tidegate/endpoints/web.yaml".into(),
+            port: None
+        }
+    );
+    assert_eq!(config.admin, admin::Settings::default());
+    assert_eq!(config.shutdown, Shutdown::default());
+    assert_eq!((config.workers, config.state_dir), (None, None));
+}
+
+#[test]
+fn reads_every_key() {
+    let config = good(FULL);
+    let listener = &config.listeners[1];
+    assert_eq!(listener.trusted_proxies.len(), 2);
+    assert!(listener.debug_headers);
+    let tls = listener.tls.as_ref().unwrap();
+    assert_eq!(tls.min_version, tls::Version::Tls13);
+    assert_eq!(
+        tls.certificates[0].cert,
+        Path::new("/etc/tidegate/tls/a.crt")
+    );
+    assert_eq!(tls.certificates[1].key, Path::new("/b.key"));
+    assert_eq!(listener.timeouts.header, Duration::from_secs(3));
+    assert_eq!(listener.timeouts.keep_alive, Duration::from_secs(120));
+    let limits = &listener.limits;
+    assert_eq!((limits.header_bytes, limits.headers), (32 * 1024, 50));
+    assert_eq!((limits.target_bytes, limits.connections), (8192, 10));
+
+    let hosts = config.routes.iter().map(|it| it.matcher.host.clone());
+    let hosts = hosts.collect::<Vec<_>>();
+    let exact = Host::Exact("shop.example.com".into());
+    let below = Host::Below("example.com".into());
+    assert_eq!(
+        hosts,
+        [exact, below, Host::Exact("[::1]".into()), Host::Any]
+    );
+    assert_eq!(config.routes[0].matcher.path, "/api");
+    assert_eq!(config.routes[1].matcher.path, "/");
+
+    let api = &config.services[0];
+    let port = Some(Port::Name("http".into()));
+    let file = "/etc/tidegate/../api.yaml".into();
+    assert_eq!(api.source, discovery::Settings::File { path: file, port });
+    let settings = &*api.settings;
+    let key = HashKey::Header("x-user".parse().unwrap());
+    assert_eq!(settings.balance, Policy::Hash(key));
+    assert_eq!(settings.drain.timeout, Duration::from_secs(60));
+    assert_eq!(settings.drain.idle_grace, Duration::from_secs(4));
+    assert_eq!(settings.drain.spread, Duration::from_millis(500));
+    assert_eq!(settings.all_draining, AllDraining::Reject);
+    assert_eq!(settings.timeouts.connect, Duration::from_millis(250));
+    assert_eq!(settings.timeouts.request, Duration::ZERO);
+    assert_eq!(settings.timeouts.idle, Duration::from_secs(10));
+    assert_eq!(
+        settings.timeouts.upstream_keep_alive,
+        Duration::from_secs(9)
+    );
+    assert_eq!((settings.retry.attempts, settings.retry.budget), (1, 0.07));
+    assert_eq!(settings.limits.connections_per_endpoint, 5);
+    assert_eq!(settings.limits.pending, 0);
+    assert_eq!(settings.limits.request_body, 10 << 20);
+    assert_eq!(settings.slow_start, Duration::from_secs(30));
+
+    let web = &config.services[1];
+    assert_eq!(
+        web.settings.balance,
+        Policy::Hash(HashKey::Cookie("sid".into()))
+    );
+    let addresses = ["10.0.0.1:80", "[::1]:80"].map(|it| it.parse().unwrap());
+    assert_eq!(web.source, discovery::Settings::List(addresses.into()));
+    let by_address = Policy::Hash(HashKey::ClientAddress);
+    assert_eq!(config.services[2].settings.balance, by_address);
+
+    assert_eq!(
+        config.admin.token_file.as_deref(),
+        Some(Path::new("/etc/tidegate/token"))
+    );
+    assert!(config.admin.per_endpoint_metrics);
+    assert_eq!(config.admin.probes_address, "0.0.0.0:9902".parse().ok());
+    assert_eq!(config.admin.hosts, ["tidegate.internal"]);
+    assert_eq!(config.shutdown.wait_period, Duration::ZERO);
+    assert_eq!(config.access_log_sample, 0.25);
+    assert_eq!(
+        config.state_dir.as_deref(),
+        Some(Path::new("/etc/tidegate/state"))
+    );
+    assert!(config.reload_on_change);
+    assert_eq!(config.workers, Some(4));
+}
+
+const FULL: &str = r#"
+listeners:
+  - { name: http, address: "[::]:8080" }
+  - name: https
+    address: 0.0.0.0:8443
+    trusted_proxies: [10.0.0.0/8, "::1"]
+    proxy_protocol: false
+    debug_headers: true
+    tls:
+      certificates: [{ cert: tls/a.crt, key: tls/a.key }, { cert: /b.crt, key: /b.key }]
+      min_version: "1.3"
+    timeouts: { header: 3s, keep_alive: 2m }
+    limits: { header_size: 32KiB, headers: 50, target_size: 8KiB, connections: 10 }
+routes:
+  - { host: Shop.Example.com, path: /api/, service: api }
+  - { host: "*.example.com", service: web }
+  - { host: "[::1]", service: web }
+  - { service: third }
+services:
+  - name: api
+    source: { file: { path: ../api.yaml, port: http } }
+    balance: hash
+    hash_on: { header: X-User }
+    affinity: none
+    protocol: http1
+    drain: { timeout: 1m, idle_grace: 4s, spread: 500ms }
+    all_draining: reject
+    connect_timeout: 0.25s
+    request_timeout: 0s
+    idle_timeout: 10s
+    upstream_keep_alive: 9s
+    retry: { attempts: 1, budget: 7% }
+    limits: { connections_per_endpoint: 5, pending: 0, request_body: 10MiB }
+    slow_start: 30s
+    upgrades: []
+    health: null
+  - name: web
+    source: { list: ["10.0.0.1:80", "[::1]:80"] }
+    balance: hash
+    hash_on: { cookie: sid }
+  - name: third
+    source: { list: [] }
+    balance: hash
+admin:
+  address: 127.0.0.1:9901
+  token_file: token
+  per_endpoint_metrics: true
+  probes_address: 0.0.0.0:9902
+  hosts: [Tidegate.internal]
+shutdown: { wait_period: 0s, grace_period: 1s }
+access_log: { sample: 0.25 }
+state_dir: state
+peers: []
+reload_on_change: true
+user: null
+workers: 4
+"#;
+
+#[test]
+fn refuses_unknown_keys_and_names_the_nearest() {
+    each_is_one_fault(
+        r#"
+            timeout: 30s | timout: 30s | 11:7: timout: | did you mean timeout?
+            services: | servises: | 6:1: servises: | did you mean services?
+            listeners: | listener: | 1:1: listener: | did you mean listeners?
+            routes: | route: | 4:1: route: | did you mean routes?
+            admin: | adnim: | 12:1: adnim: | did you mean admin?
+            name: http | nmae: http | 2:5: nmae: | did you mean name?
+            name: web | nam: web | 7:5: nam: | did you mean name?
+            file: | flie: | 9:7: flie: | did you mean file?
+            service: web | servcie: web | 5:7: servcie: | did you mean service?
+        "#,
+    );
+    at_top(
+        r#"
+            colour: red | 12:1: colour: | known here: listeners,
+        "#,
+    );
+}
+
+#[test]
+fn refuses_values_of_the_wrong_kind() {
+    each_is_one_fault(
+        r#"
+            30s | 30 parsecs | 11:16: timeout: | 250ms, 30s or 5m
+            30s | 30 | 11:16: timeout: | has no unit
+            30s | -5s | 11:16: timeout: | "-5s"
+            30s | 5x | 11:16: timeout: | "5x"
+            127.0.0.1:8080 | 127.0.0.1:99999 | 3:14: address: | 99999
+            127.0.0.1:8080 | localhost:80 | 3:14: address: | names are not looked up
+            127.0.0.1:8080 | 8080 | 3:14: address: | 127.0.0.1:8080
+            drain:\n      timeout: 30s | drain: 30s | 10:12: drain: | a mapping
+            admin:\n  address: 127.0.0.1:9901 | admin: [] | 12:8: admin: | a mapping
+            admin: | admin:\n  hosts: [a.example:80] | 13:11: hosts: | no port
+        "#,
+    );
+    in_listener(
+        r#"
+            trusted_proxies: [10.0.0.0/33] | 4:23: trusted_proxies: | 10.0.0.0/8
+            limits: { header_size: 1KiB } | 4:28: header_size: | from 8KiB to 1MiB
+            limits: { headers: 0 } | 4:24: headers: | from 1 to
+            timeouts: { header: 0s } | 4:25: header: | is zero
+        "#,
+    );
+    in_service(
+        r#"
+            balance: fastest | 10:14: balance: | least_request, peak_ewma
+            all_draining: no | 10:19: all_draining: | serve, reject
+            retry: { attempts: 3 } | 10:24: attempts: | from 1 to 2
+            retry: { budget: 0.2 } | 10:22: budget: | from 0% to 100%
+            limits: { pending: -1 } | 10:24: pending: | from 0
+            limits: { request_body: 5 } | 10:29: request_body: | 10MiB
+            upstream_keep_alive: 0s | 10:26: upstream_keep_alive: | is zero
+        "#,
+    );
+    at_top(
+        r#"
+            workers: 0 | 12:10: workers: | auto or a number from 1 to 512
+            workers: "4" | 12:10: workers: | auto or a number
+            access_log: { sample: 2 } | 12:23: sample: | 0.0 to 1.0
+            reload_on_change: yes | 12:19: reload_on_change: | true or false
+            state_dir: "" | 12:12: state_dir: | is empty
+        "#,
+    );
+}
+
+#[test]
+fn refuses_text_that_is_no_config() {
+    assert_eq!(faults("").len(), 1);
+    assert!(faults("")[0].starts_with("1:1: the file is empty"));
+    assert!(faults("# nothing\n---\n")[0].starts_with("1:1: the file is empty"));
+    assert!(faults("just words")[0].starts_with("1:1: is \"just words\", should be a mapping"));
+    let second = faults(&format!("{GOOD}---\na: 1\n"));
+    assert!(
+        second[0].starts_with("15:1: is a second document"),
+        "{second:?}"
+    );
+    let torn = faults(&with(&[("- { service: web }", "- { service: web")]));
+    assert_eq!(torn.len(), 1);
+    assert!(torn[0].contains("is not YAML"), "{torn:?}");
+    let two_lines = faults(&with(&[("admin:", "\"ad\\nmin\":")]));
+    assert!(
+        two_lines[0].starts_with("12:1: ad\\nmin: is no known key"),
+        "{two_lines:?}"
+    );
+    let twice = faults(&with(&[("admin:", "routes: []\nadmin:")]));
+    assert!(
+        twice[0].starts_with("12:1: routes: stands here twice"),
+        "{twice:?}"
+    );
+}
+
+#[test]
+fn refuses_a_config_without_the_necessary() {
+    let said = faults("workers: auto\n");
+    let begin = ["listeners", "routes", "services"].map(|key| format!("1:1: {key}: is missing"));
+    assert_eq!(said, begin);
+    each_is_one_fault(
+        r#"
+            routes:\n  - { service: web } | routes: [] | 4:9: routes: | { service: web }
+            routes:\n  - { service: web } | routes: | 4:1: routes: | is empty
+            name: http\n    address: 127.0.0.1:8080 | name: http | 2:5: address: | is missing
+            name: web\n    source:\n      file: { path: endpoints/web.yaml } | name: web | 7:5: source: | is missing
+            { path: endpoints/web.yaml } | { port: http } | 9:13: path: | is missing
+        "#,
+    );
+    let no_services = "services: []\nlisteners: [{ name: a, address: 127.0.0.1:80 }]\nroutes: [{ service: web }]\n";
+    assert_eq!(faults(no_services).len(), 1, "{:?}", faults(no_services));
+    let no_listeners = faults(&with(&[(
+        "\n  - name: http\n    address: 127.0.0.1:8080",
+        " []",
+    )]));
+    assert!(
+        no_listeners[0].starts_with("1:12: listeners: is empty"),
+        "{no_listeners:?}"
+    );
+}
+
+#[test]
+fn refuses_what_is_there_twice() {
+    each_is_one_fault(
+        r#"
+            address: 127.0.0.1:8080 | address: 127.0.0.1:8080\n  - name: http\n    address: 127.0.0.1:81 | 4:11: name: | listener http is there twice, first on line 2
+            address: 127.0.0.1:8080 | address: 127.0.0.1:8080\n  - name: two\n    address: 127.0.0.1:8080 | 5:14: address: | 127.0.0.1:8080 of listener http
+            address: 127.0.0.1:8080 | address: 127.0.0.1:8080\n  - name: two\n    address: 0.0.0.0:8080 | 5:14: address: | 127.0.0.1:8080 of listener http
+            address: 127.0.0.1:8080 | address: 127.0.0.1:8080\n  - name: two\n    address: "[::]:8080" | 5:14: address: | 127.0.0.1:8080 of listener http
+            127.0.0.1:9901 | 127.0.0.1:8080 | 13:12: address: | listener http
+            127.0.0.1:9901 | 127.0.0.1:9901\n  probes_address: 0.0.0.0:9901 | 14:19: probes_address: | of admin
+            timeout: 30s | timeout: 30s\n  - { name: web, source: { list: [] } } | 12:13: name: | service web is there twice, first on line 7
+            { service: web } | { service: web }\n  - { service: web, path: / } | 6:5: routes: | every host / is there twice, first on line 5
+            - { service: web } | - { host: A.b, path: /x, service: web }\n  - { host: a.b, path: /x/, service: web } | 6:5: routes: | a.b /x is there twice
+            file: { path: endpoints/web.yaml } | list: ["10.0.0.1:80", "10.0.0.1:80"] | 9:29: list: | 10.0.0.1:80 is there twice
+        "#,
+    );
+    let admin = "admin:\n  address: 127.0.0.1:9901\n";
+    let said = faults(&with(&[(admin, ""), ("127.0.0.1:8080", "0.0.0.0:9901")]));
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(said[0].starts_with("3:14: address: "), "{said:?}");
+    assert!(said[0].contains("of admin (its default)"), "{said:?}");
+}
+
+#[test]
+fn refuses_routes_that_lead_nowhere_or_can_never_match() {
+    let route = "- { service: web }";
+    let host = |host: &str| with(&[(route, &format!("- {{ service: web, host: {host} }}"))]);
+    each_is_one_fault(
+        r#"
+            - { service: web } | - { service: wep } | 5:16: service: | did you mean web?
+            - { service: web } | - { service: elsewhere } | 5:16: service: | add it to services
+            - { service: web } | - { service: web, path: api } | 5:27: path: | begin with /
+            - { service: web } | - { service: web, path: /a?b } | 5:27: path: | queries
+            - { service: web } | - { service: web, path: /a/* } | 5:27: path: | /api/x
+            - { service: web } | - { service: web, path: /ü } | 5:27: path: | percent-encoded
+            - { service: web } | - web | 5:5: routes: | a mapping
+        "#,
+    );
+    for (wrong, right) in [
+        ("http://a.example", "no scheme"),
+        ("a.example:80", "no port"),
+        ("\"*\"", "left out"),
+        ("\"*example.com\"", "first label"),
+        ("a.*.com", "first label"),
+        ("\"*.*.com\"", "first label"),
+        ("bücher.example", "xn--"),
+        ("a..b", "host name"),
+        ("a.example.", "host name"),
+        ("\"[::1\"", "host name"),
+    ] {
+        let said = faults(&host(wrong));
+        assert_eq!(said.len(), 1, "{wrong}: {said:?}");
+        assert!(said[0].starts_with("5:27: host: "), "{said:?}");
+        assert!(said[0].contains(right), "{wrong}: {said:?}");
+    }
+}
+
+#[test]
+fn refuses_names_that_cannot_be_labels() {
+    let long = "x".repeat(101);
+    for wrong in ["a b", "\"\"", "a/b", "ü", "..", &long] {
+        let said = faults(&with(&[("name: http", &format!("name: {wrong}"))]));
+        assert_eq!(said.len(), 1, "{wrong}: {said:?}");
+        assert!(said[0].starts_with("2:11: name: "), "{said:?}");
+        // A service whose name cannot be read is no reason to blame its routes.
+        let said = faults(&with(&[("name: web", &format!("name: {wrong}"))]));
+        assert_eq!(said.len(), 1, "{wrong}: {said:?}");
+    }
+    assert!(faults(&with(&[("name: http", &format!("name: {}", &long[1..]))])).is_empty());
+}
+
+#[test]
+fn says_honestly_what_comes_later() {
+    let file = "file: { path: endpoints/web.yaml }";
+    for kind in ["kubernetes", "etcd", "dns", "xds", "register"] {
+        let said = faults(&with(&[(file, &format!("{kind}: {{ x: y }}"))]));
+        assert_eq!(said.len(), 1, "{said:?}");
+        let begin = format!("9:7: {kind}: comes with a later version");
+        assert!(said[0].starts_with(&begin), "{said:?}");
+        assert!(said[0].ends_with("use file or list"), "{said:?}");
+    }
+    in_listener(
+        r#"
+            proxy_protocol: true | 4:21: proxy_protocol: | later version
+        "#,
+    );
+    in_service(
+        r#"
+            affinity: connection | 10:15: affinity: | later version
+            affinity: { cookie: a } | 10:15: affinity: | later version
+            protocol: h2 | 10:15: protocol: | later version
+            health: { tcp: true } | 10:5: health: | later version
+            upgrades: [h2c] | 10:16: upgrades: | websocket
+        "#,
+    );
+    at_top(
+        r#"
+            peers: [a] | 12:1: peers: | later version
+            user: nobody | 12:7: user: | later version
+        "#,
+    );
+}
+
+#[test]
+fn refuses_sources_that_are_not_exactly_one() {
+    let file = "file: { path: endpoints/web.yaml }";
+    each_is_one_fault(
+        r#"
+            file: { path: endpoints/web.yaml } | file: { path: a }\n      list: [] | 10:7: list: | stands beside file
+            source:\n      file: { path: endpoints/web.yaml } | source: {} | 8:13: source: | should have one of file, list
+            file: { path: endpoints/web.yaml } | list: [web:80] | 9:14: list: | names are not looked up
+            file: { path: endpoints/web.yaml } | list: ["10.0.0.1:0"] | 9:14: list: | should have the port
+            file: { path: endpoints/web.yaml } | file: { path: a, port: 70000 } | 9:30: port: | from 1 to 65535
+            file: { path: endpoints/web.yaml } | file: { path: a, port: "No!" } | 9:30: port: | its name
+            file: { path: endpoints/web.yaml } | file: | 9: | a mapping
+        "#,
+    );
+    let port = |port| {
+        good(&with(&[(
+            file,
+            &format!("file: {{ path: a, port: {port} }}"),
+        )]))
+    };
+    let source = &port("8080").services[0].source;
+    let number = Some(Port::Number(8080));
+    assert!(matches!(source, discovery::Settings::File { port, .. } if *port == number));
+}
+
+#[test]
+fn refuses_what_contradicts_itself() {
+    in_service(
+        r#"
+            hash_on: client_address | 10:5: hash_on: | only with balance: hash
+            balance: hash\n    hash_on: url | 11:14: hash_on: | { header: NAME }
+            balance: hash\n    hash_on: { header: "a b" } | 11:24: header: | name of a header
+            balance: hash\n    hash_on: { header: a, cookie: b } | 11:27: cookie: | beside header
+            balance: hsah\n    hash_on: client_address | 10:14: balance: | did you mean hash?
+        "#,
+    );
+    at_top(
+        r#"
+            shutdown: { wait_period: 5s, grace_period: 5s } | 12:26: wait_period: | shorter
+            shutdown: { grace_period: 10s } | 12:27: grace_period: | 15s by default
+            shutdown: { wait_period: soon, grace_period: 1s } | 12:26: wait_period: | soon
+        "#,
+    );
+}
+
+#[test]
+fn refuses_tls_without_certificates() {
+    let tls = |tls: &str| faults(&with(&[("routes:", &format!("    tls: {tls}\nroutes:"))]));
+    for (text, begins) in [
+        ("{}", "4:10: certificates: is missing"),
+        ("{ certificates: [] }", "4:26: certificates: is empty"),
+        ("{ certificates: [{ cert: a }] }", "4:27: key: is missing"),
+        (
+            "{ certificates: [{ cert: a, key: b }], min_version: \"1.1\" }",
+            "4:62: min_version: ",
+        ),
+    ] {
+        let said = tls(text);
+        assert_eq!(said.len(), 1, "{text}: {said:?}");
+        assert!(said[0].starts_with(begins), "{text}: {said:?}");
+    }
+}
+
+#[test]
+fn says_all_faults_in_the_order_of_the_text() {
+    let said = faults(&with(&[
+        ("service: web", "service: wep"),
+        ("timeout: 30s", "timeout: soon"),
+        ("admin:", "adnim:"),
+        ("127.0.0.1:8080", "127.0.0.1"),
+    ]));
+    let places = said.iter().map(|it| it.split_once(": ").unwrap().0);
+    assert_eq!(
+        places.collect::<Vec<_>>(),
+        ["3:14", "5:16", "11:16", "12:1"]
+    );
+}
+
+#[test]
+fn blames_no_route_for_a_service_that_cannot_be_read() {
+    let entry = "  - name: web\n    source:\n      file: { path: endpoints/web.yaml }\n    drain:\n      timeout: 30s\n";
+    for broken in [
+        "  - web\n",
+        "  - { source: { list: [] } }\n",
+        "  - { name: web, source: 5 }\n",
+    ] {
+        let said = faults(&with(&[(entry, broken)]));
+        assert_eq!(said.len(), 1, "{broken}: {said:?}");
+        assert!(said[0].starts_with("7:"), "{said:?}");
+    }
+}
+
+#[test]
+fn looks_at_the_files_it_names() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("tidegate.yaml");
+    let token = "admin:\n  token_file: token";
+    fs::write(&file, with(&[("admin:", token), ("http\n", "a b\n")])).unwrap();
+    let said = Config::read(&file).unwrap_err().to_string();
+    let lines = said.lines().collect::<Vec<_>>();
+    assert_eq!(lines.len(), 2, "{said}");
+    assert!(lines[0].contains("tidegate.yaml:2:11: name: "), "{said}");
+    assert!(
+        lines[1].contains("tidegate.yaml:13:15: token_file: "),
+        "{said}"
+    );
+
+    fs::write(dir.path().join("token"), "secret").unwrap();
+    fs::write(&file, with(&[("admin:", token)])).unwrap();
+    let (config, warnings) = Config::check(&file).unwrap();
+    assert_eq!(config.path, file);
+    assert_eq!(warnings.len(), 1);
+    assert!(warnings[0].to_string().starts_with("9:21: path: "));
+    fs::create_dir(dir.path().join("endpoints")).unwrap();
+    fs::write(dir.path().join("endpoints/web.yaml"), "endpoints: []").unwrap();
+    assert_eq!(Config::check(&file).unwrap().1, []);
+}
+
+#[test]
+fn says_in_one_line_why_there_is_no_file_to_read() {
+    let dir = TempDir::new().unwrap();
+    let said = |path: &Path| Config::read(path).unwrap_err().to_string();
+    let missing = said(&dir.path().join("nosuch.yaml"));
+    assert!(
+        missing.contains("nosuch.yaml: cannot be read: "),
+        "{missing}"
+    );
+    assert!(
+        missing.ends_with("create it, or name another with -c FILE"),
+        "{missing}"
+    );
+    assert!(said(dir.path()).contains("cannot be read"));
+    let binary = dir.path().join("binary");
+    fs::write(&binary, [0xff, 0xfe]).unwrap();
+    assert!(said(&binary).ends_with("write it in UTF-8"));
+}
+
+#[test]
+fn finds_the_first_file_that_is_there() {
+    let dir = TempDir::new().unwrap();
+    let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+    let nowhere = first_of(&[&a, &b]).unwrap_err().to_string();
+    assert!(
+        nowhere.starts_with("no config file: looked for "),
+        "{nowhere}"
+    );
+    assert_eq!(nowhere.lines().count(), 1);
+    fs::write(&b, "").unwrap();
+    assert_eq!(first_of(&[&a, &b]).unwrap(), b);
+    fs::write(&a, "").unwrap();
+    assert_eq!(first_of(&[&a, &b]).unwrap(), a);
+    assert_eq!(find(Some(Path::new("given"))).unwrap(), Path::new("given"));
+}
+
+#[test]
+fn the_reference_says_what_the_defaults_are() {
+    let smallest = include_str!("../../config/tidegate.yaml");
+    assert_eq!(good(DEFAULT), good(smallest));
+}
+
+#[test]
+fn the_reference_has_every_key() {
+    let mut described = BTreeSet::new();
+    let text = good(DEFAULT).describe().to_string();
+    keys(&document::parse(&text).unwrap()[0], "", &mut described);
+    // Read and kept nowhere.
+    described.insert("/services/upgrades".into());
+    let mut written = BTreeSet::new();
+    keys(&document::parse(DEFAULT).unwrap()[0], "", &mut written);
+    assert_eq!(written, described);
+
+    for source in [
+        include_str!("file.rs"),
+        include_str!("listener.rs"),
+        include_str!("route.rs"),
+        include_str!("service.rs"),
+        include_str!("source.rs"),
+        include_str!("process.rs"),
+    ] {
+        for call in ["optional(\"", "required(\""] {
+            for rest in source.split(call).skip(1) {
+                let key = rest.split('"').next().unwrap();
+                assert!(DEFAULT.contains(&format!("{key}:")), "{key}");
+            }
+        }
+    }
+}
+
+fn keys(node: &document::Node, under: &str, found: &mut BTreeSet<String>) {
+    match &node.value {
+        document::Value::Mapping(entries) => {
+            for (key, node) in entries {
+                let path = format!("{under}/{}", key.text);
+                keys(node, &path, found);
+                found.insert(path);
+            }
+        }
+        document::Value::Sequence(nodes) => nodes.iter().for_each(|it| keys(it, under, found)),
+        document::Value::Scalar { .. } => {}
+    }
+}
+
+#[test]
+fn what_it_describes_reads_as_itself() {
+    for text in [GOOD, FULL, DEFAULT] {
+        let config = good(text);
+        assert_eq!(good(&config.describe().to_string()), config);
+    }
+}
+
+#[test]
+fn the_files_in_the_tree_are_good() {
+    let tree = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+    for name in ["default.yaml", "tidegate.yaml"] {
+        let (_, warnings) = Config::check(&tree.join(name)).unwrap();
+        assert_eq!(warnings, [], "{name}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn judges_any_text_without_a_panic(
+        which in 0..3_usize,
+        cuts in prop::collection::vec((any::<prop::sample::Index>(), 0..12_usize, "[-{}\\[\\]:,\"'|>&*!%#@?~ \n\ta-z0-9.ü]{0,4}"), 1..4),
+        end in any::<prop::sample::Index>(),
+        torn: bool,
+    ) {
+        let mut text = [GOOD, FULL, DEFAULT][which].chars().collect::<Vec<_>>();
+        for (at, length, put) in cuts {
+            let at = at.index(text.len());
+            let to = (at + length).min(text.len());
+            text.splice(at..to, put.chars());
+            if text.is_empty() {
+                text.push('x');
+            }
+        }
+        if torn {
+            text.truncate(end.index(text.len()));
+        }
+        let text = text.into_iter().collect::<String>();
+        match Config::parse(&text, path()) {
+            Ok(config) => prop_assert_eq!(good(&config.describe().to_string()), config),
+            Err(faults) => {
+                prop_assert!(!faults.is_empty());
+                prop_assert!(faults.iter().all(|it| it.at.line > 0 && it.at.column > 0));
+                prop_assert!(faults.is_sorted_by_key(|it| it.at));
+                prop_assert!(faults.iter().all(|it| !it.to_string().contains('\n')));
+            }
+        }
+    }
+}
