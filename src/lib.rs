@@ -14,6 +14,7 @@ pub mod endpoint;
 pub mod gate;
 pub mod net;
 pub mod pool;
+pub mod proxy;
 pub mod route;
 pub mod server;
 pub mod snapshot;

@@ -58,6 +58,7 @@ fn listener(listener: &server::Settings) -> Value {
         "tls": listener.tls.as_ref().map(tls),
         "timeouts": {
             "header": write_duration(listener.timeouts.header),
+            "body": write_duration(listener.timeouts.body),
             "keep_alive": write_duration(listener.timeouts.keep_alive),
         },
         "limits": {

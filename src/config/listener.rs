@@ -1,8 +1,8 @@
 //! `listeners`: where clients come in.
 
 use crate::document::{Item, Mapping};
-use crate::net::tls;
-use crate::server::{Limits, Network, Settings, Timeouts};
+use crate::net::{Network, tls};
+use crate::server::{Limits, Settings, Timeouts};
 
 use super::addresses::Addresses;
 use super::files::{Files, Need};
@@ -90,6 +90,7 @@ fn timeouts(item: &Item<'_>) -> Option<Timeouts> {
     let mut keys = item.mapping()?;
     let mut timeouts = Timeouts::default();
     take(&mut timeouts.header, keys.optional("header"), time);
+    take(&mut timeouts.body, keys.optional("body"), time);
     take(&mut timeouts.keep_alive, keys.optional("keep_alive"), time);
     keys.finish();
     Some(timeouts)

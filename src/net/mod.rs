@@ -4,11 +4,13 @@
 //! proxy on in-memory streams.
 
 mod dial;
+mod network;
 mod socket;
 mod stream;
 pub mod tls;
 
 
 pub use dial::{Dialer, MemoryNet};
+pub use network::Network;
 pub use socket::{BindError, bind_listeners, into_tokio, tune_downstream};
 pub use stream::Stream;

@@ -1,6 +1,6 @@
 //! A request in flight, as the pool knows it: what it can be told, and what is shown of it.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +35,7 @@ pub enum Kind {
 /// A request in flight.
 #[derive(Debug)]
 pub struct Ticket {
-    task: Rc<Task>,
+    task: RefCell<Rc<Task>>,
     route: Arc<str>,
     started: Instant,
     signal: Cell<Signal>,
@@ -51,7 +51,7 @@ impl Ticket {
     #[must_use]
     pub fn new(task: Rc<Task>, route: Arc<str>, started: Instant) -> Self {
         Self {
-            task,
+            task: RefCell::new(task),
             route,
             started,
             signal: Cell::new(Signal::None),
@@ -62,10 +62,13 @@ impl Ticket {
         }
     }
 
-    /// The task that works on it.
-    #[must_use]
-    pub fn task(&self) -> &Rc<Task> {
-        &self.task
+    /// Another task works on it from now on.
+    pub fn move_to(&self, task: Rc<Task>) {
+        *self.task.borrow_mut() = task;
+    }
+
+    fn wake(&self) {
+        self.task.borrow().wake();
     }
 
     /// What it has been told, the strongest first.
@@ -97,7 +100,7 @@ impl Ticket {
 
     pub(super) fn set_moment(&self, moment: Option<Instant>) {
         self.moment.set(moment);
-        self.task.wake();
+        self.wake();
     }
 
     pub(super) fn is_written(&self) -> bool {
@@ -107,7 +110,7 @@ impl Ticket {
     pub(super) fn tell(&self, signal: Signal) {
         if signal > self.signal.get() {
             self.signal.set(signal);
-            self.task.wake();
+            self.wake();
         }
     }
 

@@ -1,7 +1,6 @@
 //! Downstream connections.
 
-use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ pub struct Settings {
     /// Where it listens.
     pub address: SocketAddr,
     /// Peers whose `X-Forwarded-*` are believed.
-    pub trusted_proxies: Vec<Network>,
+    pub trusted_proxies: Vec<crate::net::Network>,
     /// TLS; none on a clear listener.
     pub tls: Option<crate::net::tls::Settings>,
     /// `x-tidegate-endpoint` and `x-tidegate-attempts` on responses.
@@ -29,6 +28,8 @@ pub struct Settings {
 pub struct Timeouts {
     /// To the whole head of a request, from its first byte, and to the first byte of a new connection; 408.
     pub header: Duration,
+    /// Without a byte of an upload under way; 408.
+    pub body: Duration,
     /// An idle connection is closed after this; longer than the idle timeout of the balancer in front (AWS ALB: 60 s).
     pub keep_alive: Duration,
 }
@@ -37,6 +38,7 @@ impl Default for Timeouts {
     fn default() -> Self {
         Self {
             header: Duration::from_secs(10),
+            body: Duration::from_secs(60),
             keep_alive: Duration::from_secs(75),
         }
     }
@@ -66,56 +68,3 @@ impl Default for Limits {
     }
 }
 
-/// A network in CIDR notation; an address alone is a network of one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Network {
-    address: IpAddr,
-    prefix: u8,
-}
-
-impl Network {
-    /// Reads `10.0.0.0/8`, `::1` and the like.
-    ///
-    /// # Errors
-    /// What would be right.
-    pub fn parse(text: &str) -> Result<Self, &'static str> {
-        const RIGHT: &str = "should be an address or a network, as 10.0.0.7 or 10.0.0.0/8";
-        let (address, prefix) = text
-            .split_once('/')
-            .map_or((text, None), |(address, prefix)| (address, Some(prefix)));
-        let address: IpAddr = address.parse().map_err(|_| RIGHT)?;
-        let most = if address.is_ipv4() { 32 } else { 128 };
-        let prefix = match prefix {
-            None => most,
-            Some(prefix) => prefix.parse().ok().filter(|n| *n <= most).ok_or(RIGHT)?,
-        };
-        Ok(Self { address, prefix })
-    }
-
-    /// Whether an address belongs to it. An IPv4 address in IPv6 clothes counts as IPv4.
-    #[must_use]
-    pub fn contains(&self, address: IpAddr) -> bool {
-        match (self.address, address.to_canonical()) {
-            (IpAddr::V4(own), IpAddr::V4(other)) => {
-                let mask = u32::MAX
-                    .checked_shl(32 - u32::from(self.prefix))
-                    .unwrap_or(0);
-                u32::from(own) & mask == u32::from(other) & mask
-            }
-            (IpAddr::V6(own), IpAddr::V6(other)) => {
-                let mask = u128::MAX
-                    .checked_shl(128 - u32::from(self.prefix))
-                    .unwrap_or(0);
-                u128::from(own) & mask == u128::from(other) & mask
-            }
-            _ => false,
-        }
-    }
-}
-
-impl fmt::Display for Network {
-    /// As [`Network::parse`] reads it.
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}/{}", self.address, self.prefix)
-    }
-}

@@ -7,6 +7,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 /// Where a service's requests wait.
 #[derive(Debug)]
@@ -85,9 +86,9 @@ impl WaitingRoom {
 }
 
 impl Waiting<'_> {
-    /// Until somebody rings. May return without a reason; the caller looks again.
-    pub async fn rung(&self) {
-        self.room.workers[self.worker].bell.notified().await;
+    /// Until somebody rings. May end without a reason; the caller looks again.
+    pub fn rung(&self) -> Notified<'_> {
+        self.room.workers[self.worker].bell.notified()
     }
 }
 

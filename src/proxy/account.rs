@@ -1,0 +1,190 @@
+//! A request's account: what is counted and logged when it ends, however it ends (P13).
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use http::request::Parts;
+use http::{Method, StatusCode};
+use tokio::time::Instant;
+
+use super::admit::Attempt;
+use super::{Downstream, Failure, Proxy};
+use crate::pool::Connection;
+use crate::snapshot::Service;
+use crate::telemetry::{Record, Try};
+
+/// What is known of a request so far. Dropping it without an end means that the client has gone.
+#[derive(Debug)]
+pub(super) struct Account {
+    proxy: Rc<Proxy>,
+    downstream: Rc<Downstream>,
+    started: Instant,
+    status: Option<StatusCode>,
+    service: Option<Arc<str>>,
+    last: Option<Try>,
+    tries: Vec<Try>,
+    pub(super) bytes_in: u64,
+    pub(super) bytes_out: u64,
+    reason: Option<&'static str>,
+    code: Option<&'static str>,
+    /// Only kept where the request may be logged.
+    line: Option<Box<Line>>,
+    ended: bool,
+}
+
+#[derive(Debug)]
+struct Line {
+    method: Method,
+    path: Box<str>,
+    authority: Option<Box<str>>,
+    trace_id: Option<Box<str>>,
+}
+
+impl Account {
+    pub(super) fn begin(proxy: &Rc<Proxy>, downstream: &Rc<Downstream>, parts: &Parts, started: Instant) -> Self {
+        Self {
+            proxy: proxy.clone(),
+            downstream: downstream.clone(),
+            started,
+            status: None,
+            service: None,
+            last: None,
+            tries: Vec::new(),
+            bytes_in: 0,
+            bytes_out: 0,
+            reason: None,
+            code: None,
+            line: Some(Box::new(Line {
+                method: parts.method.clone(),
+                path: parts.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str).into(),
+                authority: None,
+                trace_id: trace_id(parts),
+            })),
+            ended: false,
+        }
+    }
+
+    pub(super) fn routed_by(&mut self, authority: &str) {
+        if let Some(line) = &mut self.line {
+            line.authority = (!authority.is_empty()).then(|| authority.into());
+        }
+    }
+
+    pub(super) fn service(&mut self, service: &Service) {
+        self.service = Some(service.name().shared());
+    }
+
+    /// An attempt begins, with the connection it got.
+    pub(super) fn attempt(&mut self, attempt: &Attempt, connection: Option<&Connection>) {
+        self.last = Some(Try {
+            endpoint: attempt.endpoint().clone(),
+            fallback: attempt.is_fallback(),
+            connection: connection.map(Connection::id),
+            reused: connection.is_some_and(|connection| connection.requests() > 1),
+            connection_request: connection.map(Connection::requests),
+            reason: None,
+        });
+    }
+
+    /// The attempt was none: it was called back before a byte was written.
+    pub(super) fn forget_attempt(&mut self) {
+        self.last = None;
+    }
+
+    /// The attempt has failed, and another follows.
+    pub(super) fn tried(&mut self, reason: &'static str) {
+        if let Some(mut last) = self.last.take() {
+            last.reason = Some(reason);
+            self.endpoint_outcome(&last, "retried");
+            self.tries.push(last);
+        }
+    }
+
+    pub(super) fn attempts(&self) -> usize {
+        self.tries.len() + usize::from(self.last.is_some())
+    }
+
+    pub(super) fn answered(&mut self, status: StatusCode) {
+        self.status = Some(status);
+    }
+
+    /// tidegate answered itself.
+    pub(super) fn failed(mut self, failure: Failure, bytes_out: u64) {
+        self.status = Some(failure.status());
+        self.bytes_out = bytes_out;
+        self.reason = Some(failure.reason());
+        self.code = Some(failure.code());
+        self.end();
+    }
+
+    /// The response has ended, whole or for this reason.
+    pub(super) fn ended(&mut self, why: Option<(&'static str, &'static str)>) {
+        if let Some((code, reason)) = why {
+            self.code = Some(code);
+            self.reason = Some(reason);
+        }
+        self.end();
+    }
+
+    fn end(&mut self) {
+        if self.ended {
+            return;
+        }
+        self.ended = true;
+        let took = self.started.elapsed();
+        let code = self.status.map_or(CLIENT_CLOSED, |status| status.as_u16());
+        let listener = &self.downstream.entrance.listener;
+        let none = Arc::from("");
+        self.proxy.metrics.request(listener, self.service.as_ref().unwrap_or(&none), code, took);
+        if let Some(last) = &self.last {
+            self.endpoint_outcome(last, if self.code.is_some() { "failed" } else { "ok" });
+        }
+        let success = self.code.is_none() && self.tries.is_empty() && self.status.is_some_and(|status| status.is_success());
+        if success && self.proxy.rng.borrow_mut().f64() >= self.proxy.sample.get() {
+            return;
+        }
+        let Some(line) = self.line.take() else { return };
+        self.proxy.log.put(Record {
+            time: SystemTime::now(),
+            client: self.downstream.client,
+            method: Some(line.method),
+            authority: line.authority,
+            path: Some(line.path),
+            status: self.status,
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
+            duration: took,
+            listener: listener.clone(),
+            service: self.service.take(),
+            last: self.last.take(),
+            tries: std::mem::take(&mut self.tries),
+            reason: self.reason,
+            code: self.code,
+            trace_id: line.trace_id,
+        });
+    }
+
+    fn endpoint_outcome(&self, attempt: &Try, outcome: &str) {
+        if self.proxy.settings.per_endpoint_metrics {
+            let about = attempt.endpoint.about();
+            self.proxy.metrics.shared().endpoint_request(about.service.as_str(), about.key.as_str(), outcome);
+        }
+    }
+}
+
+/// nginx's number for a client that went away: no standard status says so.
+const CLIENT_CLOSED: u16 = 499;
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        self.ended(Some(("client_closed", "the client went away")));
+    }
+}
+
+/// The trace of a `traceparent` (W3C Trace Context).
+fn trace_id(parts: &Parts) -> Option<Box<str>> {
+    let value = parts.headers.get("traceparent")?.to_str().ok()?;
+    let id = value.split('-').nth(1)?;
+    (id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit())).then(|| id.into())
+}

@@ -1,0 +1,184 @@
+//! A place at an endpoint and a connection to it: taken together, given back together.
+//!
+//! The place in flight is taken before the connection (P1), and whoever finds no free connection gives the place back and
+//! waits without one, so that a draining endpoint never waits for a request that has not begun.
+
+use std::future::Future;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+
+use tokio::time::Instant;
+
+use super::retry::Failed;
+use super::{Failure, Flow, Plea, Proxy};
+use crate::endpoint::{Endpoint, EndpointId, InFlight};
+use crate::pool::{Checkout, Connection, Permit, Signal, Slot, Ticket};
+use crate::snapshot::{Ask, NotChosen};
+
+/// A place in flight, registered where the drain of its endpoint finds it.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    // Dropped in this order: first it is no longer told anything, then the place is given back.
+    seat: Seat,
+    place: Option<InFlight>,
+    pub(super) checkout: Option<Checkout>,
+}
+
+#[derive(Debug)]
+struct Seat {
+    slot: Rc<Slot>,
+    ticket: Rc<Ticket>,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.slot.leave_ticket(&self.ticket);
+    }
+}
+
+/// Picks that may turn out to be stale before everything is scanned.
+const PICKS_MAX: usize = 3;
+
+impl Attempt {
+    pub(super) fn endpoint(&self) -> &Arc<Endpoint> {
+        self.seat.slot.endpoint()
+    }
+
+    pub(super) fn slot(&self) -> &Rc<Slot> {
+        &self.seat.slot
+    }
+
+    pub(super) fn ticket(&self) -> &Rc<Ticket> {
+        &self.seat.ticket
+    }
+
+    pub(super) fn is_fallback(&self) -> bool {
+        self.place.as_ref().is_some_and(InFlight::is_fallback)
+    }
+
+    /// Nothing has begun here: the drain calls it back (P1).
+    pub(super) fn give_back(mut self) {
+        if let Some(place) = self.place.take() {
+            place.give_back();
+        }
+    }
+}
+
+impl Proxy {
+    /// Finds a place and a connection, or the right to open one. Waits for one under a limit.
+    pub(super) async fn admit(&self, flow: &mut Flow<'_>) -> Result<Attempt, Failure> {
+        if let Some(attempt) = self.try_admit(flow)? {
+            return Ok(attempt);
+        }
+        let service = flow.service.clone();
+        let waiting = service
+            .waiting()
+            .enter(self.settings.worker, flow.settings.limits.pending)
+            .ok_or(Failure::Overloaded)?;
+        flow.limit_to_head();
+        self.plead(flow);
+        loop {
+            // Listening first and looking then: a connection that is freed in between is not missed.
+            let mut rung = pin!(waiting.rung());
+            rung.as_mut().enable();
+            if let Some(attempt) = self.try_admit(flow)? {
+                return Ok(attempt);
+            }
+            let task = &flow.downstream.task;
+            let in_time = std::future::poll_fn(|cx| {
+                task.register(cx.waker());
+                if task.is_expired() {
+                    return Poll::Ready(false);
+                }
+                rung.as_mut().poll(cx).map(|()| true)
+            });
+            if !in_time.await {
+                return Err(Failure::Overloaded);
+            }
+        }
+    }
+
+    /// Asks the other workers to close an idle connection: it may be all that keeps one from being opened here.
+    fn plead(&self, flow: &Flow<'_>) {
+        for neighbour in &self.neighbours {
+            // A full mailbox has pleas enough.
+            let _ = neighbour.try_send(Plea { service: flow.service.clone() });
+        }
+    }
+
+    /// None when every endpoint has as many connections as it may have.
+    fn try_admit(&self, flow: &mut Flow<'_>) -> Result<Option<Attempt>, Failure> {
+        let now = Instant::now();
+        let mut avoid = flow.retries.avoid.clone();
+        let mut full = false;
+        loop {
+            let Some(place) = self.choose(flow, &avoid, now) else {
+                if full {
+                    return Ok(None);
+                }
+                if avoid.is_empty() {
+                    return Err(Failure::NoEndpoint);
+                }
+                // There is no other than those that have failed: better the same again than nothing (P10).
+                avoid.clear();
+                continue;
+            };
+            let slot = self.pool.slot(place.endpoint(), &flow.service);
+            let checkout = slot.checkout(now, flow.retries.is_retry(), !flow.retries.is_idempotent(flow.parts));
+            if matches!(checkout, Checkout::Full) {
+                full = true;
+                avoid.push(place.endpoint().id());
+                continue;
+            }
+            let ticket = Rc::new(Ticket::new(flow.downstream.task.clone(), flow.route.clone(), flow.started));
+            slot.enter(ticket.clone());
+            let seat = Seat { slot, ticket };
+            return Ok(Some(Attempt { seat, place: Some(place), checkout: Some(checkout) }));
+        }
+    }
+
+    /// A snapshot is a hint, acquire is the truth (law 5): a stale pick costs another one.
+    fn choose(&self, flow: &Flow<'_>, avoid: &[EndpointId], now: Instant) -> Option<InFlight> {
+        let mut rng = self.rng.borrow_mut();
+        for _ in 0..PICKS_MAX {
+            let mut ask = Ask { now, rng: &mut rng, hash: flow.hash, avoid };
+            match flow.service.load().choose(&mut ask) {
+                Ok(place) => return Some(place),
+                Err(NotChosen::Stale) => {}
+                Err(NotChosen::Nobody) => return None,
+            }
+        }
+        flow.service.load().scan(avoid)
+    }
+
+    /// A connection for an attempt: the one it found, or a new one.
+    pub(super) async fn connect(&self, flow: &Flow<'_>, attempt: &mut Attempt) -> Result<Box<Connection>, Failed> {
+        match attempt.checkout.take() {
+            Some(Checkout::Reuse(connection)) => Ok(connection),
+            // Boxed: dialling is rare, and its future would make every request's larger.
+            Some(Checkout::Open(permit)) => Box::pin(self.dial(flow, attempt, permit)).await,
+            Some(Checkout::Full) | None => Err(Failed::ConnectFailed),
+        }
+    }
+
+    async fn dial(&self, flow: &Flow<'_>, attempt: &Attempt, permit: Permit) -> Result<Box<Connection>, Failed> {
+        let address = attempt.endpoint().about().address;
+        let mut dial = pin!(self.pool.dialer().dial(address));
+        let (task, ticket) = (&flow.downstream.task, attempt.ticket());
+        task.limit(flow.limit_of(flow.settings.timeouts.connect, Instant::now()));
+        let dialled = std::future::poll_fn(|cx| {
+            task.register(cx.waker());
+            if ticket.signal() >= Signal::Recall {
+                return Poll::Ready(Err(Failed::Recalled));
+            }
+            if task.is_expired() {
+                return Poll::Ready(Err(Failed::ConnectTimeout));
+            }
+            dial.as_mut().poll(cx).map_err(Failed::of_connect)
+        });
+        let stream = dialled.await?;
+        Ok(Connection::new(stream, self.pool.next_connection(), permit))
+    }
+}

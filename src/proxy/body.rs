@@ -1,0 +1,353 @@
+//! A response's body: passed on as it comes, and the place where a request ends.
+//!
+//! The body holds everything that has to last until both directions are over (law 4): the place in flight, the connection,
+//! the rest of the upload, and the account. However it ends — whole, broken, cut, or dropped because the client went away —
+//! all of it is given back by the same few lines.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::{Frame, SizeHint};
+use thiserror::Error;
+use tokio::time::Instant;
+
+use super::account::Account;
+use super::admit::Attempt;
+use super::upload::{Upload, UploadError};
+use super::{Downstream, Proxy};
+use crate::ending::EventEnds;
+use crate::endpoint::Work;
+use crate::pool::h1::{Length, Piece};
+use crate::pool::{Connection, Signal};
+use crate::snapshot::ServiceSettings;
+
+/// A response's body.
+#[derive(Debug)]
+pub struct Body {
+    inner: Inner,
+}
+
+#[derive(Debug)]
+enum Inner {
+    Empty,
+    Text(Bytes),
+    // Boxed: the rest of a connection's future is smaller by it.
+    Passing(Box<Passage>),
+}
+
+/// Why a body broke off. hyper closes the connection on it, so that nothing incomplete looks whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("{0}")]
+pub struct Broken(&'static str);
+
+/// What a passing body is told when it begins.
+#[derive(Debug)]
+pub(super) struct Passing {
+    pub(super) proxy: Rc<Proxy>,
+    pub(super) downstream: Rc<Downstream>,
+    pub(super) settings: Arc<ServiceSettings>,
+    pub(super) length: Length,
+    /// It can end well after any event.
+    pub(super) events: bool,
+    /// The client cannot tell an early end of a body without a length from its end.
+    pub(super) http10: bool,
+}
+
+#[derive(Debug)]
+struct Passage {
+    passing: Passing,
+    /// Taken when the exchange is over.
+    live: Option<Live>,
+    account: Account,
+    size: SizeHint,
+}
+
+/// What lasts as long as the exchange.
+#[derive(Debug)]
+struct Live {
+    connection: Box<Connection>,
+    upload: Upload,
+    attempt: Attempt,
+    events: Option<Events>,
+}
+
+/// An event stream that can end well.
+#[derive(Debug)]
+struct Events {
+    ends: EventEnds,
+    /// It is to end at the next boundary ...
+    ending: bool,
+    /// ... and by this moment in any case.
+    latest: Option<Instant>,
+}
+
+/// How long a boundary is waited for once the deadline has come (P5).
+const BOUNDARY_WAIT: Duration = Duration::from_secs(2);
+
+const MID_BODY: (&str, &str) = ("drain_deadline_mid_body", "the endpoint's drain was over before the body was");
+const EVENTS_ENDED: (&str, &str) = ("drain_sse_ended", "the event stream was ended for the endpoint's drain");
+const UPSTREAM_CLOSED: (&str, &str) = ("upstream_closed_mid_body", "the endpoint closed the connection before the body's end");
+const IDLE: (&str, &str) = ("idle_timeout", "nothing came for too long");
+const UPLOAD_BROKE: (&str, &str) = ("client_closed", "the client ended the request early");
+
+impl Body {
+    /// No body.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self { inner: Inner::Empty }
+    }
+
+    /// A short text.
+    #[must_use]
+    pub fn text(text: String) -> Self {
+        Self { inner: Inner::Text(text.into()) }
+    }
+
+    /// The body of an endpoint's answer.
+    pub(super) fn passing(
+        passing: Passing,
+        connection: Box<Connection>,
+        attempt: Attempt,
+        upload: Upload,
+        account: Account,
+    ) -> Self {
+        let size = match passing.length {
+            Length::None => SizeHint::with_exact(0),
+            Length::Sized(length) => SizeHint::with_exact(length),
+            Length::Chunked | Length::UntilClose => SizeHint::default(),
+        };
+        let events = passing.events.then(|| {
+            attempt.slot().is_event_stream(attempt.ticket());
+            Events { ends: EventEnds::new(), ending: false, latest: None }
+        });
+        let live = Live { connection, upload, attempt, events };
+        let mut passage = Box::new(Passage { passing, live: Some(live), account, size });
+        if passage.live.as_ref().is_some_and(|live| live.connection.is_done()) {
+            passage.finish();
+            return Self::empty();
+        }
+        passage.limit_idle();
+        Self { inner: Inner::Passing(passage) }
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let body = self.get_mut();
+        match &mut body.inner {
+            Inner::Empty => Poll::Ready(None),
+            Inner::Text(text) => {
+                let text = std::mem::take(text);
+                body.inner = Inner::Empty;
+                Poll::Ready(Some(Ok(Frame::data(text))))
+            }
+            Inner::Passing(passage) => passage.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.inner {
+            Inner::Empty => true,
+            Inner::Text(text) => text.is_empty(),
+            Inner::Passing(passage) => passage.live.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.inner {
+            Inner::Empty => SizeHint::with_exact(0),
+            Inner::Text(text) => SizeHint::with_exact(text.len() as u64),
+            Inner::Passing(passage) => passage.size.clone(),
+        }
+    }
+}
+
+impl Passage {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let task = self.passing.downstream.task.clone();
+        task.register(cx.waker());
+        if let Some(stop) = self.interrupted() {
+            return Poll::Ready(stop.err().map(Err));
+        }
+        let Some(live) = &mut self.live else { return Poll::Ready(None) };
+        if !live.upload.is_over()
+            && let Poll::Ready(Err(UploadError::Client(_))) =
+                live.upload.poll(cx, &mut live.connection, &self.passing.downstream)
+        {
+            return Poll::Ready(Some(Err(self.breaks(UPLOAD_BROKE))));
+        }
+        match live.connection.poll_piece(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(None) => {
+                self.finish();
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Ok(Piece::Data(data)))) => Poll::Ready(Some(Ok(Frame::data(self.take(data))))),
+            Poll::Ready(Some(Ok(Piece::Trailers(trailers)))) => {
+                self.finish();
+                Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+            }
+            Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(self.breaks(UPSTREAM_CLOSED)))),
+        }
+    }
+
+    /// Whether the drain or a time limit ends it now: `Ok` well, `Err` not.
+    fn interrupted(&mut self) -> Option<Result<(), Broken>> {
+        let live = self.live.as_mut()?;
+        let signal = live.attempt.ticket().signal();
+        let expired = self.passing.downstream.task.is_expired();
+        if signal < Signal::End && !expired && live.events.is_none() {
+            return None;
+        }
+        if live.events.is_some() {
+            return self.interrupted_events(signal, expired);
+        }
+        if signal == Signal::Cut {
+            live.attempt.endpoint().count_cut(Work::Request);
+            return Some(Err(self.breaks(MID_BODY)));
+        }
+        expired.then(|| Err(self.breaks(IDLE)))
+    }
+
+    /// An event stream ends at a boundary: from its moment on at the next one, and at the deadline not without one either,
+    /// unless none comes in time.
+    fn interrupted_events(&mut self, signal: Signal, expired: bool) -> Option<Result<(), Broken>> {
+        let now = Instant::now();
+        let live = self.live.as_mut()?;
+        let moment = live.attempt.ticket().moment();
+        let events = live.events.as_mut()?;
+        if signal == Signal::Cut {
+            events.ending = true;
+            events.latest.get_or_insert(now + BOUNDARY_WAIT);
+        }
+        events.ending |= moment.is_some_and(|moment| moment <= now);
+        if events.ending && events.ends.at_boundary() {
+            self.end_events();
+            return Some(Ok(()));
+        }
+        if events.latest.is_some_and(|latest| latest <= now) {
+            live.attempt.endpoint().count_cut(Work::Stream);
+            return Some(Err(self.breaks(MID_BODY)));
+        }
+        let ends_by = [events.latest, moment.filter(|_| !events.ending)].into_iter().flatten().min();
+        match ends_by {
+            Some(_) => self.passing.downstream.task.limit(ends_by),
+            None if expired => return Some(Err(self.breaks(IDLE))),
+            None => {}
+        }
+        None
+    }
+
+    /// Takes a piece on its way to the client. The last piece ends the exchange: a body with a length is not polled again.
+    fn take(&mut self, mut data: Bytes) -> Bytes {
+        self.limit_idle();
+        let mut ends = false;
+        if let Some(live) = &mut self.live {
+            if let Some(events) = &mut live.events {
+                let scan = events.ends.feed(&data);
+                if let (true, Some(first)) = (events.ending, scan.first) {
+                    data.truncate(first);
+                    ends = true;
+                }
+            }
+            self.account.bytes_out += data.len() as u64;
+            if live.connection.is_done() {
+                self.finish();
+            } else if ends {
+                self.end_events();
+            }
+        }
+        data
+    }
+
+    fn limit_idle(&self) {
+        let idle = self.passing.settings.timeouts.idle;
+        self.passing.downstream.task.limit((!idle.is_zero()).then(|| Instant::now() + idle));
+    }
+
+    /// The exchange is whole.
+    fn finish(&mut self) {
+        let Some(live) = self.live.take() else { return };
+        self.account.bytes_in = live.upload.received();
+        self.account.ended(None);
+        if !live.connection.is_reusable() || live.attempt.is_fallback() {
+            return;
+        }
+        if live.upload.is_whole() {
+            live.attempt.slot().checkin(live.connection, Instant::now());
+        } else if !live.upload.is_over() {
+            let tail = Tail::new(&self.passing, live);
+            self.passing.proxy.tails().spawn_local(tail.run());
+        }
+    }
+
+    /// The event stream ends between two events: for the client it is whole.
+    fn end_events(&mut self) {
+        if let Some(live) = self.live.take() {
+            self.account.bytes_in = live.upload.received();
+            self.account.ended(Some(EVENTS_ENDED));
+        }
+    }
+
+    /// The exchange has failed, and the client must see it.
+    fn breaks(&mut self, why: (&'static str, &'static str)) -> Broken {
+        if let Some(live) = self.live.take() {
+            self.account.bytes_in = live.upload.received();
+            self.account.ended(Some(why));
+        }
+        if self.passing.http10 && self.size.exact().is_none() {
+            self.passing.downstream.reset.set(true);
+        }
+        Broken(why.1)
+    }
+}
+
+/// An upload that goes on after its response has ended: it stays in flight until it is over, too (law 4).
+struct Tail {
+    live: Live,
+    downstream: Rc<Downstream>,
+}
+
+impl Tail {
+    fn new(passing: &Passing, live: Live) -> Self {
+        let known = &passing.downstream;
+        // A task of its own: the connection's goes on to wait for the end of this request, or for the next.
+        let task = passing.proxy.clock().task();
+        task.limit(Some(Instant::now() + known.entrance.body_timeout));
+        live.attempt.ticket().move_to(task.clone());
+        let downstream = Rc::new(Downstream {
+            client: known.client,
+            local: known.local,
+            entrance: known.entrance.clone(),
+            task,
+            reset: false.into(),
+            uploading: false.into(),
+        });
+        Self { live, downstream }
+    }
+
+    async fn run(mut self) {
+        let whole = std::future::poll_fn(|cx| {
+            let task = &self.downstream.task;
+            task.register(cx.waker());
+            if self.live.attempt.ticket().signal() == Signal::Cut {
+                self.live.attempt.endpoint().count_cut(Work::Request);
+                return Poll::Ready(false);
+            }
+            if task.is_expired() {
+                return Poll::Ready(false);
+            }
+            self.live.upload.poll(cx, &mut self.live.connection, &self.downstream).map(|sent| sent.is_ok())
+        });
+        if whole.await && self.live.connection.is_reusable() {
+            self.live.attempt.slot().checkin(self.live.connection, Instant::now());
+        }
+    }
+}

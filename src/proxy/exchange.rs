@@ -1,0 +1,156 @@
+//! One attempt at one endpoint, until the head of its answer.
+
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::Method;
+use tokio::time::Instant;
+
+use super::admit::Attempt;
+use super::retry::Failed;
+use super::upload::UploadError;
+use super::{Failure, Flow, Proxy, headers};
+use crate::endpoint::{EndpointId, Work};
+use crate::pool::h1::{Head, ReadError};
+use crate::pool::{Connection, Signal};
+
+/// An endpoint's answer: its head, and the connection that its body comes by.
+#[derive(Debug)]
+pub(super) struct Answered {
+    pub(super) head: Head,
+    pub(super) connection: Box<Connection>,
+}
+
+impl Proxy {
+    /// Sends a request to the endpoint of `attempt` and waits for the head of the answer.
+    pub(super) async fn exchange(
+        self: &Rc<Self>,
+        flow: &mut Flow<'_>,
+        mut attempt: Attempt,
+    ) -> Result<(Answered, Attempt), (Failed, EndpointId)> {
+        let endpoint = attempt.endpoint().id();
+        let mut connection = match self.connect(flow, &mut attempt).await {
+            Ok(connection) => connection,
+            Err(failed) => {
+                if failed == Failed::Recalled {
+                    attempt.give_back();
+                } else {
+                    flow.account.attempt(&attempt, None);
+                }
+                return Err((failed, endpoint));
+            }
+        };
+        self.begin(flow, &attempt, &mut connection);
+        flow.account.attempt(&attempt, Some(&connection));
+        if attempt.is_fallback() {
+            self.metrics.shared().dispatched_to_draining(flow.service.name().as_str(), "fallback");
+        }
+        let to_head = flow.parts.method == Method::HEAD;
+        let mut sending = true;
+        let answer = std::future::poll_fn(|cx| poll_answer(cx, flow, &attempt, &mut connection, &mut sending, to_head));
+        match answer.await {
+            Ok(head) => {
+                let length = head.length;
+                debug_assert!(connection.is_answered() || length == crate::pool::h1::Length::None);
+                Ok((Answered { head, connection }, attempt))
+            }
+            Err(Failed::Recalled) => {
+                flow.account.forget_attempt();
+                attempt.give_back();
+                Err((Failed::Recalled, endpoint))
+            }
+            Err(failed) => {
+                if let Failed::Final(Failure::DrainDeadline { .. }) = failed {
+                    attempt.endpoint().count_cut(Work::Request);
+                }
+                Err((failed, endpoint))
+            }
+        }
+    }
+
+    fn begin(&self, flow: &mut Flow<'_>, attempt: &Attempt, connection: &mut Connection) {
+        let framing = flow.upload.framing();
+        let close = attempt.is_fallback();
+        connection.begin(|out| headers::write_request(out, flow.parts, &flow.target, flow.downstream, framing, close));
+        if flow.upload.is_over() {
+            flow.limit_to_head();
+        } else {
+            flow.downstream.task.limit(Some(Instant::now() + flow.downstream.entrance.body_timeout));
+        }
+    }
+}
+
+/// Sends what is there, and reads what comes, until the head of the answer is whole.
+fn poll_answer(
+    cx: &mut Context<'_>,
+    flow: &mut Flow<'_>,
+    attempt: &Attempt,
+    connection: &mut Connection,
+    sending: &mut bool,
+    to_head: bool,
+) -> Poll<Result<Head, Failed>> {
+    let task = flow.downstream.task.clone();
+    task.register(cx.waker());
+    let signal = attempt.ticket().signal();
+    if signal == Signal::Cut {
+        let mid_upload = !flow.upload.is_whole();
+        return Poll::Ready(Err(Failed::Final(Failure::DrainDeadline { mid_upload })));
+    }
+    if signal == Signal::Recall && !connection.is_written() {
+        return Poll::Ready(Err(Failed::Recalled));
+    }
+    if task.is_expired() {
+        let stalled = *sending && flow.downstream.uploading.get();
+        let failure = if stalled { Failure::UploadStalled } else { Failure::RequestTimeout };
+        return Poll::Ready(Err(Failed::Final(failure)));
+    }
+    if *sending {
+        match flow.upload.poll(cx, connection, flow.downstream) {
+            Poll::Ready(Ok(())) => {
+                *sending = false;
+                flow.downstream.uploading.set(false);
+                flow.limit_to_head();
+            }
+            // The endpoint takes no more, but what it said before may still be read.
+            Poll::Ready(Err(UploadError::Refused)) => *sending = false,
+            Poll::Ready(Err(UploadError::Client(failure))) => return Poll::Ready(Err(Failed::Final(failure))),
+            Poll::Pending => {}
+        }
+        if connection.is_written() {
+            attempt.ticket().write();
+        }
+    }
+    connection.poll_head(cx, to_head).map_err(|error| read_failed(&error, connection))
+}
+
+/// What the end of a connection means, by what was sent and what has come (P10).
+fn read_failed(error: &ReadError, connection: &Connection) -> Failed {
+    match error {
+        ReadError::Malformed(why) => Failed::Final(Failure::BadResponse(why)),
+        ReadError::Closed if connection.is_answered() => Failed::Final(Failure::BadResponse("the response's head is cut short")),
+        ReadError::Closed if !connection.is_written() && connection.requests() > 1 => Failed::Stale,
+        ReadError::Closed if !connection.is_written() => Failed::ConnectFailed,
+        ReadError::Closed if connection.requests() > 1 => Failed::ReusedClosed,
+        ReadError::Closed => Failed::Final(Failure::UpstreamClosed),
+    }
+}
+
+impl Flow<'_> {
+    /// From here on the endpoint has `request_timeout` until the head of its answer.
+    pub(super) fn limit_to_head(&self) {
+        let timeout = self.settings.timeouts.request;
+        let limit = (!timeout.is_zero()).then(|| self.limit_from() + timeout);
+        self.downstream.task.limit(limit);
+    }
+
+    /// The request's time runs from its head, or from the end of its upload.
+    fn limit_from(&self) -> Instant {
+        if self.upload.received() == 0 { self.started } else { Instant::now() }
+    }
+
+    /// A limit that starts now; zero means none.
+    pub(super) fn limit_of(&self, timeout: Duration, now: Instant) -> Option<Instant> {
+        (!timeout.is_zero()).then(|| now + timeout)
+    }
+}

@@ -1,0 +1,166 @@
+//! Every failure, and the response that it becomes: here, and nowhere else.
+
+use std::fmt;
+
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use http::request::Parts;
+use http::{HeaderValue, Method, Response, StatusCode};
+
+use super::account::Account;
+use super::{Body, close_after};
+
+/// Why a request was not answered by an endpoint. The text is what the client is told, and `reason` in the access log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// Downstream: the request cannot be understood, or can be understood in two ways.
+    BadRequest(&'static str),
+    /// Downstream: a method that is not served.
+    NotAllowed(&'static str),
+    /// Downstream: an `Expect` that nobody knows.
+    ExpectationFailed,
+    /// Downstream: the target is too long.
+    TargetTooLong,
+    /// Downstream: the body is too long.
+    BodyTooLarge,
+    /// Downstream: the upload stalled.
+    UploadStalled,
+    /// Downstream: the upload ended early; nobody is left to answer.
+    ClientGone,
+    /// Ours: no route.
+    NoRoute,
+    /// Upstream: no endpoint can serve.
+    NoEndpoint,
+    /// Ours: too many wait for a connection already, or this one has waited too long.
+    Overloaded,
+    /// Upstream: no connection came about; nothing was sent.
+    ConnectFailed,
+    /// Upstream: no connection came about in time; nothing was sent.
+    ConnectTimeout,
+    /// Upstream: the connection ended after bytes were sent and before an answer.
+    UpstreamClosed,
+    /// Upstream: what came is no answer.
+    BadResponse(&'static str),
+    /// Upstream: no answer in time.
+    RequestTimeout,
+    /// Ours: the endpoint's drain is over and it had not answered (P5).
+    DrainDeadline {
+        /// The upload was not over.
+        mid_upload: bool,
+    },
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.reason())
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl Failure {
+    /// The status it becomes.
+    #[must_use]
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::BadRequest(_) | Self::ClientGone => StatusCode::BAD_REQUEST,
+            Self::NotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::ExpectationFailed => StatusCode::EXPECTATION_FAILED,
+            Self::TargetTooLong => StatusCode::URI_TOO_LONG,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UploadStalled => StatusCode::REQUEST_TIMEOUT,
+            Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::NoEndpoint | Self::Overloaded | Self::ConnectFailed => StatusCode::SERVICE_UNAVAILABLE,
+            Self::UpstreamClosed | Self::BadResponse(_) => StatusCode::BAD_GATEWAY,
+            Self::ConnectTimeout | Self::RequestTimeout | Self::DrainDeadline { .. } => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    /// The code in the access log.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::BadRequest(_) => "bad_request",
+            Self::NotAllowed(_) => "method_not_allowed",
+            Self::ExpectationFailed => "expectation_failed",
+            Self::TargetTooLong => "target_too_long",
+            Self::BodyTooLarge => "body_too_large",
+            Self::UploadStalled => "upload_stalled",
+            Self::ClientGone => "client_closed",
+            Self::NoRoute => "no_route",
+            Self::NoEndpoint => "no_endpoint",
+            Self::Overloaded => "overloaded",
+            Self::ConnectFailed => "connect_failed",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::UpstreamClosed => "upstream_closed",
+            Self::BadResponse(_) => "bad_response",
+            Self::RequestTimeout => "request_timeout",
+            Self::DrainDeadline { mid_upload: false } => "drain_deadline_no_headers",
+            Self::DrainDeadline { mid_upload: true } => "drain_deadline_mid_upload",
+        }
+    }
+
+    /// Whether the connection ends with the response: its state is unknown, or its next request would be more of the same.
+    const fn closes(self) -> bool {
+        match self {
+            Self::BadRequest(_)
+            | Self::NotAllowed(_)
+            | Self::ExpectationFailed
+            | Self::TargetTooLong
+            | Self::BodyTooLarge
+            | Self::UploadStalled
+            | Self::ClientGone
+            | Self::DrainDeadline { mid_upload: true } => true,
+            Self::NoRoute
+            | Self::NoEndpoint
+            | Self::Overloaded
+            | Self::ConnectFailed
+            | Self::ConnectTimeout
+            | Self::UpstreamClosed
+            | Self::BadResponse(_)
+            | Self::RequestTimeout
+            | Self::DrainDeadline { mid_upload: false } => false,
+        }
+    }
+
+    /// The text for `reason`.
+    #[must_use]
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::BadRequest(why) | Self::NotAllowed(why) | Self::BadResponse(why) => why,
+            Self::ExpectationFailed => "the expectation cannot be met",
+            Self::TargetTooLong => "the target is too long",
+            Self::BodyTooLarge => "the body is too long",
+            Self::UploadStalled => "the request took too long",
+            Self::ClientGone => "the client ended the request early",
+            Self::NoRoute => "no route leads there",
+            Self::NoEndpoint => "no endpoint can serve",
+            Self::Overloaded => "too many requests wait for a connection",
+            Self::ConnectFailed => "no connection with an endpoint",
+            Self::ConnectTimeout => "no connection with an endpoint in time",
+            Self::UpstreamClosed => "the endpoint closed the connection without an answer",
+            Self::RequestTimeout => "the endpoint did not answer in time",
+            Self::DrainDeadline { .. } => "the endpoint went away before it answered",
+        }
+    }
+
+    /// The response, and the end of the request's account.
+    pub(super) fn respond(self, account: Account, parts: &Parts) -> Response<Body> {
+        let text = format!("{} {self}\n", self.status().as_u16());
+        let length = if parts.method == Method::HEAD { 0 } else { text.len() };
+        let mut response = Response::new(Body::text(text));
+        *response.status_mut() = self.status();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        if self.status() == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if let Self::NotAllowed(_) = self {
+            headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE"));
+        }
+        if self.closes() {
+            close_after(&mut response);
+        }
+        account.failed(self, length as u64);
+        response
+    }
+}

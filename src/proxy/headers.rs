@@ -1,0 +1,220 @@
+//! The fields of a message as they are passed on: what belongs to a connection stays on it, and what tells of the way is
+//! added.
+
+use std::io::Write as _;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::{BufMut, BytesMut};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE,
+};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::Downstream;
+use super::inspect::Target;
+use super::upload::Framing;
+use crate::endpoint::Endpoint;
+use crate::pool::h1::{ConnectionTokens, is_hop_by_hop};
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// Writes the head of a request to an endpoint. `close`: it is the connection's last.
+pub(super) fn write_request(
+    out: &mut BytesMut,
+    parts: &Parts,
+    target: &Target,
+    downstream: &Downstream,
+    framing: Framing,
+    close: bool,
+) {
+    out.reserve(512);
+    put(out, &[parts.method.as_str().as_bytes(), b" ", target.path_and_query().as_bytes(), b" HTTP/1.1\r\nhost: "]);
+    let authority = target.authority_text();
+    if authority.is_empty() {
+        // HTTP/1.0 without a host: where it came in is the best guess at what it meant.
+        // Writing into memory cannot fail.
+        let _ = write!(out.writer(), "{}", downstream.local);
+    } else {
+        out.put_slice(authority.as_bytes());
+    }
+    out.put_slice(b"\r\n");
+    let tokens = tokens(&parts.headers);
+    let trusted = is_trusted(downstream);
+    for (name, value) in &parts.headers {
+        if is_passed_on(name, trusted) && !tokens.contains(name) {
+            put(out, &[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"]);
+        }
+    }
+    write_forwarded(out, parts, authority, downstream, trusted);
+    write_connection(out, &parts.headers, close);
+    match framing {
+        Framing::None => {}
+        Framing::Sized(length) => {
+            let _ = write!(out.writer(), "content-length: {length}\r\n");
+        }
+        Framing::Chunked => out.put_slice(b"transfer-encoding: chunked\r\n"),
+    }
+    out.put_slice(b"\r\n");
+}
+
+fn put(out: &mut BytesMut, parts: &[&[u8]]) {
+    for part in parts {
+        out.put_slice(part);
+    }
+}
+
+/// Whether a field of the client's is passed on as it is. Framing is rebuilt, never copied.
+fn is_passed_on(name: &HeaderName, trusted: bool) -> bool {
+    if matches!(*name, HOST | CONTENT_LENGTH | EXPECT) || is_hop_by_hop(name) {
+        return false;
+    }
+    match name.as_str() {
+        "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host" => false,
+        // What only a proxy in front could know is believed of that proxy alone.
+        "forwarded" | "x-real-ip" | "x-forwarded-port" | "x-forwarded-prefix" | "x-forwarded-server" => trusted,
+        _ => true,
+    }
+}
+
+fn tokens(headers: &HeaderMap) -> ConnectionTokens {
+    let mut tokens = ConnectionTokens::default();
+    for value in headers.get_all(CONNECTION) {
+        tokens.read(value.as_bytes());
+    }
+    tokens
+}
+
+fn is_trusted(downstream: &Downstream) -> bool {
+    let ip = downstream.client.ip();
+    downstream.entrance.trusted_proxies.iter().any(|network| network.contains(ip))
+}
+
+/// `Via` (RFC 9110, section 7.6.3) and `X-Forwarded-*`: appended to or kept for a trusted peer, overwritten otherwise.
+fn write_forwarded(out: &mut BytesMut, parts: &Parts, authority: &str, downstream: &Downstream, trusted: bool) {
+    out.put_slice(if parts.version == http::Version::HTTP_10 { b"via: 1.0 tidegate\r\n" } else { b"via: 1.1 tidegate\r\n" });
+    out.put_slice(b"x-forwarded-for: ");
+    if trusted {
+        for value in parts.headers.get_all(FORWARDED_FOR) {
+            put(out, &[value.as_bytes(), b", "]);
+        }
+    }
+    let _ = match downstream.client.ip().to_canonical() {
+        IpAddr::V4(ip) => write!(out.writer(), "{ip}\r\n"),
+        IpAddr::V6(ip) => write!(out.writer(), "{ip}\r\n"),
+    };
+    let own_proto: &[u8] = if downstream.entrance.tls { b"https" } else { b"http" };
+    for (name, own) in [(FORWARDED_PROTO, own_proto), (FORWARDED_HOST, authority.as_bytes())] {
+        let given = parts.headers.get(&name).filter(|_| trusted).map_or(own, HeaderValue::as_bytes);
+        if !given.is_empty() {
+            put(out, &[name.as_str().as_bytes(), b": ", given, b"\r\n"]);
+        }
+    }
+}
+
+/// `TE: trailers` is the connection's and has to be named by `Connection` (RFC 9110, section 10.1.4).
+fn write_connection(out: &mut BytesMut, headers: &HeaderMap, close: bool) {
+    let trailers = headers.get_all(TE).iter().any(|te| {
+        te.as_bytes().split(|b| *b == b',').any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+    });
+    match (trailers, close) {
+        (true, true) => out.put_slice(b"te: trailers\r\nconnection: te, close\r\n"),
+        (true, false) => out.put_slice(b"te: trailers\r\nconnection: te\r\n"),
+        (false, true) => out.put_slice(b"connection: close\r\n"),
+        (false, false) => {}
+    }
+}
+
+/// Names the endpoint on a response, for whoever asked for it on this listener.
+pub(super) fn add_debug(headers: &mut HeaderMap, endpoint: &Arc<Endpoint>, attempts: usize) {
+    if let Ok(key) = HeaderValue::from_str(endpoint.about().key.as_str()) {
+        headers.insert(HeaderName::from_static("x-tidegate-endpoint"), key);
+    }
+    headers.insert(HeaderName::from_static("x-tidegate-attempts"), HeaderValue::from(attempts));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::net::Network;
+    use crate::proxy::Entrance;
+    use crate::proxy::inspect::inspect;
+
+    fn forwarded(fields: &[(&str, &str)], trusted: &[&str], close: bool) -> String {
+        let mut request = http::Request::builder().uri("/a?b=c");
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        let entrance = Rc::new(Entrance {
+            listener: "http".into(),
+            trusted_proxies: trusted.iter().map(|text| Network::parse(text).unwrap()).collect(),
+            debug_headers: false,
+            tls: false,
+            body_timeout: Duration::from_secs(60),
+            target_bytes_max: 1000,
+        });
+        let target = inspect(&parts, &entrance).unwrap();
+        let downstream = Downstream {
+            client: "10.0.0.9:1234".parse().unwrap(),
+            local: "127.0.0.1:80".parse().unwrap(),
+            entrance,
+            task: Clock::new().task(),
+            reset: false.into(),
+            uploading: false.into(),
+        };
+        let mut out = BytesMut::new();
+        write_request(&mut out, &parts, &target, &downstream, Framing::None, close);
+        String::from_utf8(out.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn passes_on_what_is_the_messages_and_nothing_of_the_connections() {
+        let head = forwarded(
+            &[
+                ("host", "shop.example.com"),
+                ("connection", "x-gone, Host, close"),
+                ("x-gone", "1"),
+                ("keep-alive", "timeout=5"),
+                ("proxy-connection", "keep-alive"),
+                ("upgrade", "h2c"),
+                ("http2-settings", "x"),
+                ("te", "trailers, deflate"),
+                ("content-length", "77"),
+                ("cookie", "a=1"),
+                ("x-forwarded-for", "6.6.6.6"),
+                ("x-forwarded-proto", "https"),
+                ("forwarded", "for=6.6.6.6"),
+                ("x-real-ip", "6.6.6.6"),
+                ("via", "1.1 front"),
+            ],
+            &[],
+            false,
+        );
+        assert_eq!(
+            head,
+            "GET /a?b=c HTTP/1.1\r\nhost: shop.example.com\r\ncookie: a=1\r\nvia: 1.1 front\r\nvia: 1.1 tidegate\r\n\
+             x-forwarded-for: 10.0.0.9\r\nx-forwarded-proto: http\r\nx-forwarded-host: shop.example.com\r\n\
+             te: trailers\r\nconnection: te\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn believes_a_trusted_peer() {
+        let head = forwarded(
+            &[("host", "a"), ("x-forwarded-for", "1.2.3.4"), ("x-forwarded-proto", "https"), ("x-forwarded-host", "b")],
+            &["10.0.0.0/8"],
+            true,
+        );
+        for line in ["x-forwarded-for: 1.2.3.4, 10.0.0.9", "x-forwarded-proto: https", "x-forwarded-host: b", "connection: close"] {
+            assert!(head.contains(&format!("\r\n{line}\r\n")), "{line} in {head}");
+        }
+    }
+}

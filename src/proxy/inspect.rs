@@ -1,0 +1,217 @@
+//! The request's head, before anything is decided by it: what can be read in two ways is refused (RFC 9112, RFC 9110).
+//!
+//! hyper has parsed the head and refused broken syntax. What it leaves to us is checked here: the host, one plain
+//! `chunked`, and the form of the target. What is routed by is then also what is forwarded.
+
+use http::header::{EXPECT, HOST, TRANSFER_ENCODING};
+use http::request::Parts;
+use http::{HeaderValue, Method, Uri, Version};
+
+use super::{Entrance, Failure};
+
+/// Where a request wants to go: routed by and forwarded.
+#[derive(Debug)]
+pub(super) struct Target {
+    authority: Authority,
+    uri: Uri,
+}
+
+/// The host that counts.
+#[derive(Debug)]
+enum Authority {
+    /// Of the `Host` field.
+    Field(HeaderValue),
+    /// Of a target in absolute form, which replaces the field (RFC 9112, section 3.2.2).
+    Target,
+    /// Of nothing: HTTP/1.0 without a host.
+    None,
+}
+
+impl Target {
+    /// The host and port; empty for HTTP/1.0 without one.
+    pub(super) fn authority_text(&self) -> &str {
+        match &self.authority {
+            // Only what has been found to be ASCII gets here.
+            Authority::Field(value) => value.to_str().unwrap_or_default(),
+            Authority::Target => self.uri.authority().map_or("", http::uri::Authority::as_str),
+            Authority::None => "",
+        }
+    }
+
+    /// The path to route by.
+    pub(super) fn path(&self) -> &str {
+        self.uri.path()
+    }
+
+    /// The path and query to forward.
+    pub(super) fn path_and_query(&self) -> &str {
+        self.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str)
+    }
+}
+
+/// Checks a head.
+pub(super) fn inspect(parts: &Parts, entrance: &Entrance) -> Result<Target, Failure> {
+    if parts.method == Method::CONNECT {
+        return Err(Failure::NotAllowed("CONNECT is not allowed here"));
+    }
+    let target_bytes = parts.uri.path_and_query().map_or(0, |path| path.as_str().len());
+    if target_bytes > entrance.target_bytes_max {
+        return Err(Failure::TargetTooLong);
+    }
+    check_framing(parts)?;
+    check_expect(parts)?;
+    let field = host_field(parts)?;
+    let authority = match (parts.uri.scheme(), parts.uri.authority()) {
+        (Some(scheme), Some(authority)) => {
+            if *scheme != http::uri::Scheme::HTTP && *scheme != http::uri::Scheme::HTTPS {
+                return Err(Failure::BadRequest("the target's scheme is neither http nor https"));
+            }
+            check_host(authority.as_str().as_bytes())?;
+            Authority::Target
+        }
+        // `GET example.com`: the form of a CONNECT.
+        (None, Some(_)) => return Err(Failure::BadRequest("the target does not begin with a slash")),
+        _ => field.map_or(Authority::None, Authority::Field),
+    };
+    check_form(parts)?;
+    Ok(Target { authority, uri: parts.uri.clone() })
+}
+
+/// One host, and only one, that is a host.
+fn host_field(parts: &Parts) -> Result<Option<HeaderValue>, Failure> {
+    let mut fields = parts.headers.get_all(HOST).iter();
+    let Some(host) = fields.next() else {
+        return if parts.version == Version::HTTP_10 { Ok(None) } else { Err(Failure::BadRequest("there is no Host")) };
+    };
+    if fields.next().is_some() {
+        return Err(Failure::BadRequest("there is more than one Host"));
+    }
+    check_host(host.as_bytes())?;
+    Ok(Some(host.clone()))
+}
+
+/// `host[:port]` of RFC 3986, section 3.2, without userinfo.
+fn check_host(host: &[u8]) -> Result<(), Failure> {
+    const WRONG: Failure = Failure::BadRequest("the host is no host");
+    let (name, port) = if host.first() == Some(&b'[') {
+        let end = host.iter().position(|b| *b == b']').ok_or(WRONG)?;
+        let inside = &host[1..end];
+        let text = std::str::from_utf8(inside).map_err(|_| WRONG)?;
+        text.parse::<std::net::Ipv6Addr>().map_err(|_| WRONG)?;
+        (inside, &host[end + 1..])
+    } else {
+        let end = host.iter().position(|b| *b == b':').unwrap_or(host.len());
+        let name = &host[..end];
+        let allowed = |b: &u8| b.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(b);
+        if !name.iter().all(allowed) {
+            return Err(WRONG);
+        }
+        (name, &host[end..])
+    };
+    let port_is_right = match port {
+        [] => true,
+        [b':', digits @ ..] => {
+            digits.len() <= 5
+                && digits.iter().all(u8::is_ascii_digit)
+                && digits.iter().fold(0u32, |port, digit| port * 10 + u32::from(digit - b'0')) <= 65_535
+        }
+        _ => false,
+    };
+    if name.is_empty() || !port_is_right { Err(WRONG) } else { Ok(()) }
+}
+
+/// At most one transfer coding, and that is `chunked`, in HTTP/1.1: anything else may be framed differently behind us.
+fn check_framing(parts: &Parts) -> Result<(), Failure> {
+    let mut codings = parts.headers.get_all(TRANSFER_ENCODING).iter();
+    let Some(coding) = codings.next() else { return Ok(()) };
+    let plain = coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") && codings.next().is_none();
+    if !plain || parts.version == Version::HTTP_10 {
+        return Err(Failure::BadRequest("the transfer encoding is not one plain chunked"));
+    }
+    Ok(())
+}
+
+fn check_expect(parts: &Parts) -> Result<(), Failure> {
+    match parts.headers.get(EXPECT) {
+        Some(expect) if !expect.as_bytes().eq_ignore_ascii_case(b"100-continue") => Err(Failure::ExpectationFailed),
+        _ => Ok(()),
+    }
+}
+
+/// Origin form, absolute form, or `*` for OPTIONS (RFC 9112, section 3.2).
+fn check_form(parts: &Parts) -> Result<(), Failure> {
+    let path = parts.uri.path();
+    if path == "*" && parts.method == Method::OPTIONS && parts.uri.authority().is_none() {
+        return Ok(());
+    }
+    if path.starts_with('/') || (path.is_empty() && parts.uri.authority().is_some()) {
+        return Ok(());
+    }
+    Err(Failure::BadRequest("the target does not begin with a slash"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+    use std::time::Duration;
+
+    use http::Request;
+
+    use super::*;
+
+    fn entrance() -> Rc<Entrance> {
+        Rc::new(Entrance {
+            listener: "http".into(),
+            trusted_proxies: Vec::new(),
+            debug_headers: false,
+            tls: false,
+            body_timeout: Duration::from_secs(60),
+            target_bytes_max: 100,
+        })
+    }
+
+    fn see(uri: &str, fields: &[(&str, &str)]) -> Result<(String, String), Failure> {
+        let mut request = Request::builder().uri(uri);
+        for (name, value) in fields {
+            request = request.header(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        let target = inspect(&parts, &entrance())?;
+        Ok((target.authority_text().to_owned(), target.path_and_query().to_owned()))
+    }
+
+    #[test]
+    fn takes_the_host_from_an_absolute_target() {
+        let seen = see("http://other:81/a?b", &[("host", "localhost")]).unwrap();
+        assert_eq!(seen, ("other:81".into(), "/a?b".into()));
+        assert_eq!(see("/a", &[("host", "localhost")]).unwrap().0, "localhost");
+        assert_eq!(see("/a", &[("host", "[::1]:8080")]).unwrap().0, "[::1]:8080");
+    }
+
+    #[test]
+    fn refuses_what_is_no_host() {
+        for host in ["a b", "a/b", "a@b", "a:1:2", "[::1", "http://a", "\u{fc}", "", ":80", "a:99999", "a:x", "[x]"] {
+            assert!(matches!(see("/", &[("host", host)]), Err(Failure::BadRequest(_))), "{host:?}");
+        }
+        assert!(see("/", &[]).is_err());
+        assert!(see("/", &[("host", "a"), ("host", "a")]).is_err());
+        assert!(see("http://user@a/", &[("host", "a")]).is_err());
+    }
+
+    #[test]
+    fn refuses_what_may_be_framed_differently_behind_us() {
+        for coding in ["chunked, chunked", "gzip, chunked", ",chunked", "identity", "xchunked"] {
+            assert!(see("/", &[("host", "a"), ("transfer-encoding", coding)]).is_err(), "{coding:?}");
+        }
+        assert!(see("/", &[("host", "a"), ("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")]).is_err());
+        assert!(see("/", &[("host", "a"), ("transfer-encoding", "Chunked")]).is_ok());
+    }
+
+    #[test]
+    fn bounds_the_target_and_knows_its_forms() {
+        assert!(matches!(see(&format!("/{}", "x".repeat(100)), &[("host", "a")]), Err(Failure::TargetTooLong)));
+        assert!(see("*", &[("host", "a")]).is_err());
+        assert!(see("example.com", &[("host", "a")]).is_err());
+        assert!(matches!(see("/", &[("host", "a"), ("expect", "tea")]), Err(Failure::ExpectationFailed)));
+    }
+}

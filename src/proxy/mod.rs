@@ -1,0 +1,273 @@
+//! The request path: what happens between a request's head and the end of its response.
+//!
+//! A request's life on one page is [`Proxy::handle`]. Everything here belongs to one worker: plain cells, no locks, and no
+//! atomic on the way but the gate's.
+
+mod account;
+mod admit;
+mod body;
+mod choice;
+mod exchange;
+mod failure;
+mod headers;
+mod inspect;
+mod retry;
+mod upload;
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::CONNECTION;
+use http::request::Parts;
+use http::{HeaderValue, Request, Response};
+use hyper::body::Incoming;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+pub use body::Body;
+pub use failure::Failure;
+
+use crate::clock::{Clock, Task};
+use crate::ending::Kind;
+use crate::net::Network;
+use crate::pool::Pool;
+use crate::snapshot::{Reader, Service};
+use crate::telemetry::{AccessLog, WorkerMetrics};
+use account::Account;
+use admit::Attempt;
+use exchange::Answered;
+use inspect::Target;
+use upload::Upload;
+
+/// One worker's proxy.
+#[derive(Debug)]
+pub struct Proxy {
+    settings: Settings,
+    pool: Rc<Pool>,
+    clock: Rc<Clock>,
+    reader: RefCell<Reader>,
+    rng: RefCell<fastrand::Rng>,
+    metrics: WorkerMetrics,
+    log: AccessLog,
+    sample: Cell<f64>,
+    /// The other workers, to be asked for room under a limit.
+    neighbours: Vec<mpsc::Sender<Plea>>,
+    /// Uploads that go on after their response has ended.
+    tails: TaskTracker,
+}
+
+/// What is fixed for a worker.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Its number.
+    pub worker: usize,
+    /// Whether metrics name endpoints.
+    pub per_endpoint_metrics: bool,
+    /// The share of successful requests without a retry that is logged.
+    pub access_log_sample: f64,
+    /// Where its dice begin.
+    pub seed: u64,
+}
+
+/// What a worker shares or is given.
+#[derive(Debug)]
+pub struct Belongings {
+    /// Its upstream connections.
+    pub pool: Rc<Pool>,
+    /// Its time limits.
+    pub clock: Rc<Clock>,
+    /// The routes.
+    pub reader: Reader,
+    /// Its counters.
+    pub metrics: WorkerMetrics,
+    /// Where its records go.
+    pub log: AccessLog,
+    /// The other workers.
+    pub neighbours: Vec<mpsc::Sender<Plea>>,
+}
+
+/// A worker asks another for room: close an idle connection of this service, somebody waits here.
+#[derive(Debug, Clone)]
+pub struct Plea {
+    /// The service.
+    pub service: Arc<Service>,
+}
+
+/// What the proxy is told of the connection that a request came by, and what it asks of it.
+#[derive(Debug)]
+pub struct Downstream {
+    /// Who.
+    pub client: SocketAddr,
+    /// Where they came in.
+    pub local: SocketAddr,
+    /// By which listener.
+    pub entrance: Rc<Entrance>,
+    /// The task that works on its requests, one after the other.
+    pub task: Rc<Task>,
+    /// Set to have it reset when it ends: an incomplete body must not look whole.
+    pub reset: Cell<bool>,
+    /// Set while nobody but the client can bring the request on: a stalled one is then the client's fault.
+    pub uploading: Cell<bool>,
+}
+
+/// What the proxy needs of a listener.
+#[derive(Debug, Clone)]
+pub struct Entrance {
+    /// Its name.
+    pub listener: Arc<str>,
+    /// Whose `X-Forwarded-*` are believed.
+    pub trusted_proxies: Vec<Network>,
+    /// Whether responses tell the endpoint.
+    pub debug_headers: bool,
+    /// Whether it speaks TLS.
+    pub tls: bool,
+    /// How long an upload may stall.
+    pub body_timeout: Duration,
+    /// How long a target may be.
+    pub target_bytes_max: usize,
+}
+
+/// A request on its way, through all its attempts.
+struct Flow<'r> {
+    parts: &'r Parts,
+    target: Target,
+    service: Arc<Service>,
+    settings: Arc<crate::snapshot::ServiceSettings>,
+    route: Arc<str>,
+    downstream: &'r Rc<Downstream>,
+    upload: Upload,
+    account: Account,
+    hash: Option<u64>,
+    started: Instant,
+    retries: retry::Retries,
+}
+
+impl Proxy {
+    /// A proxy for one worker.
+    #[must_use]
+    pub fn new(settings: Settings, parts: Belongings) -> Rc<Self> {
+        Rc::new(Self {
+            pool: parts.pool,
+            clock: parts.clock,
+            reader: RefCell::new(parts.reader),
+            rng: RefCell::new(fastrand::Rng::with_seed(settings.seed)),
+            metrics: parts.metrics,
+            log: parts.log,
+            sample: Cell::new(settings.access_log_sample),
+            neighbours: parts.neighbours,
+            tails: TaskTracker::new(),
+            settings,
+        })
+    }
+
+    /// Its upstream connections.
+    #[must_use]
+    pub fn pool(&self) -> &Rc<Pool> {
+        &self.pool
+    }
+
+    /// Its time limits.
+    #[must_use]
+    pub fn clock(&self) -> &Rc<Clock> {
+        &self.clock
+    }
+
+    /// Its counters.
+    #[must_use]
+    pub fn metrics(&self) -> &WorkerMetrics {
+        &self.metrics
+    }
+
+    /// Uploads that go on after their response has ended.
+    #[must_use]
+    pub fn tails(&self) -> &TaskTracker {
+        &self.tails
+    }
+
+    /// Changes the share of successes that is logged.
+    pub fn sample(&self, share: f64) {
+        self.sample.set(share);
+    }
+
+    /// Answers a request: check it, route it, send it to an endpoint, pass the answer on.
+    pub async fn handle(self: &Rc<Self>, request: Request<Incoming>, downstream: &Rc<Downstream>) -> Response<Body> {
+        let started = Instant::now();
+        let (parts, incoming) = request.into_parts();
+        let mut account = Account::begin(self, downstream, &parts, started);
+        let target = match inspect::inspect(&parts, &downstream.entrance) {
+            Ok(target) => target,
+            Err(failure) => return failure.respond(account, &parts),
+        };
+        account.routed_by(target.authority_text());
+        let Some((service, route)) = self.route(&target) else { return Failure::NoRoute.respond(account, &parts) };
+        account.service(&service);
+        let settings = service.settings();
+        let upload = match Upload::new(&parts, incoming, settings.limits.request_body) {
+            Ok(upload) => upload,
+            Err(failure) => return failure.respond(account, &parts),
+        };
+        let hash = choice::hash_of(&settings.balance, &parts, downstream.client);
+        service.budget().note_request(self.settings.worker, started);
+        let retries = retry::Retries::new(&settings.retry);
+        let mut flow =
+            Flow { parts: &parts, target, service, settings, route, downstream, upload, account, hash, started, retries };
+        match self.forward(&mut flow).await {
+            Ok((answered, attempt)) => self.respond(flow, answered, attempt),
+            Err(failure) => failure.respond(flow.account, &parts),
+        }
+    }
+
+    fn route(&self, target: &Target) -> Option<(Arc<Service>, Arc<str>)> {
+        let mut reader = self.reader.borrow_mut();
+        let route = reader.routes().find(target.authority_text(), target.path())?;
+        Some((route.service.clone(), route.label.clone()))
+    }
+
+    /// Sends a request until an endpoint answers, or nothing more may be tried (P10).
+    async fn forward(self: &Rc<Self>, flow: &mut Flow<'_>) -> Result<(Answered, Attempt), Failure> {
+        loop {
+            let attempt = self.admit(flow).await?;
+            let failed = match self.exchange(flow, attempt).await {
+                Ok(answered) => return Ok(answered),
+                Err(failed) => failed,
+            };
+            self.may_try_again(flow, failed)?;
+        }
+    }
+
+    /// Passes an answer on.
+    fn respond(self: &Rc<Self>, flow: Flow<'_>, answered: Answered, attempt: Attempt) -> Response<Body> {
+        let endpoint = attempt.endpoint().clone();
+        let mut account = flow.account;
+        endpoint.load().note(flow.started.elapsed());
+        account.answered(answered.head.status);
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = answered.head.status;
+        if flow.downstream.entrance.debug_headers {
+            let mut headers = answered.head.headers;
+            headers::add_debug(&mut headers, &endpoint, account.attempts());
+            *response.headers_mut() = headers;
+        } else {
+            *response.headers_mut() = answered.head.headers;
+        }
+        let passing = body::Passing {
+            proxy: self.clone(),
+            downstream: flow.downstream.clone(),
+            settings: flow.settings,
+            length: answered.head.length,
+            events: Kind::of(&flow.parts.method, response.headers()) == Kind::EventStream,
+            http10: flow.parts.version == http::Version::HTTP_10,
+        };
+        *response.body_mut() = Body::passing(passing, answered.connection, attempt, flow.upload, account);
+        response
+    }
+}
+
+/// Has the connection closed after a response.
+fn close_after(response: &mut Response<Body>) {
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+}
