@@ -1,0 +1,47 @@
+//! What a route asks of a request, and when two spellings of a host are the same.
+
+use std::borrow::Cow;
+
+/// The hosts a route is for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Host {
+    /// Every host.
+    Any,
+    /// One host, in lower case, without a port.
+    Exact(String),
+    /// Every host below this one: `*.example.com` is kept as `example.com` and matches `a.example.com` and
+    /// `a.b.example.com`, not `example.com`.
+    Below(String),
+}
+
+/// What a route asks of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Matcher {
+    /// The host.
+    pub host: Host,
+    /// The path's first elements: `/api` matches `/api` and `/api/x`, not `/apis`. `/` matches every path. A slash at the
+    /// end makes no difference.
+    pub path: String,
+}
+
+/// The host alone: without a port, the brackets of an IPv6 address and one trailing dot.
+pub(super) fn bare(host: &str) -> &str {
+    if let Some(rest) = host.strip_prefix('[') {
+        return rest.split_once(']').map_or(rest, |(address, _)| address);
+    }
+    let name = match host.split_once(':') {
+        // More than one colon is an IPv6 address as a config may write it, without brackets and so without a port.
+        Some((name, port)) if !port.contains(':') => name,
+        _ => host,
+    };
+    name.strip_suffix('.').unwrap_or(name)
+}
+
+/// The host in lower case. Only a host with capitals costs an allocation, and clients send none.
+pub(super) fn folded(host: &str) -> Cow<'_, str> {
+    if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        host.to_ascii_lowercase().into()
+    } else {
+        host.into()
+    }
+}
