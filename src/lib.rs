@@ -7,6 +7,7 @@ pub mod control;
 pub mod discovery;
 pub mod document;
 pub mod drain;
+pub mod ending;
 pub mod endpoint;
 pub mod gate;
 pub mod net;
