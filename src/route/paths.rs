@@ -1,8 +1,8 @@
 //! The path prefixes of one host, and the longest of them that a path begins with.
 //!
-//! The prefixes are sorted element by element, not byte by byte: then everything below a prefix stands together, right
-//! behind it. The last prefix that sorts no later than a path is either the answer, or the answer is one of those that it
-//! lies below itself; each knows the next such one.
+//! The prefixes are sorted element by element, so that everything below a prefix stands together, right behind it: `/api`,
+//! `/api/x`, `/api-v2`. The last prefix that sorts no later than a path is either the answer, or the answer is one of those
+//! that it lies below itself; each knows the next such one.
 
 use std::cmp::Ordering;
 
@@ -70,6 +70,8 @@ fn covers(prefix: &str, path: &str) -> bool {
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
+/// The order of the bytes, but that a slash comes first.
 fn by_element(a: &str, b: &str) -> Ordering {
-    a.split('/').cmp(b.split('/'))
+    let rank = |byte: u8| (byte != b'/', byte);
+    a.bytes().map(rank).cmp(b.bytes().map(rank))
 }
