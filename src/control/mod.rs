@@ -3,6 +3,8 @@
 mod handle;
 mod view;
 
+#[cfg(test)]
+pub(crate) use handle::Request;
 pub use handle::{
     DrainAnswer, DrainRequest, Handle, HandleError, PodAnswer, PodName, UndrainAnswer,
 };
