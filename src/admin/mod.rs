@@ -1,4 +1,4 @@
-//! The admin side: API, probes and metrics, on a listener of their own.
+//! The admin side: API, probes, metrics and the dashboard, on a listener of their own.
 //!
 //! It is borrowed: an axum router with tower layers (house, section 8), on the one runtime that the writer has, too. So
 //! nothing here may block or be slow: what could be large is turned into text on another thread. The only way to the truth
@@ -6,6 +6,7 @@
 
 pub mod api;
 mod calls;
+mod dashboard;
 mod events;
 mod guard;
 mod query;
@@ -113,6 +114,9 @@ pub fn router(admin: &Admin) -> Router {
         .route("/api/v1/events", get(events::stream))
         .route("/api/v1/config", get(calls::config))
         .route_layer(from_fn(query::none))
+        .route("/", get(dashboard::page))
+        .route("/dashboard.js", get(dashboard::script))
+        .route("/dashboard.css", get(dashboard::style))
         .route_layer(in_time());
     let changes = Router::new()
         // An id may hold slashes, so the call finds its end itself.

@@ -533,6 +533,35 @@ async fn knows_its_paths_and_methods() {
 }
 
 #[tokio::test]
+async fn serves_a_page_that_needs_nobody_else() {
+    let (bench, _) = bench();
+    for (path, kind) in [
+        ("/", "text/html"),
+        ("/dashboard.js", "text/javascript"),
+        ("/dashboard.css", "text/css"),
+    ] {
+        let answer = bench.call("GET", path).await;
+        assert!(answer.header("content-type").starts_with(kind));
+        let policy = answer.header("content-security-policy");
+        assert!(
+            policy.contains("default-src 'none'") && !policy.contains("unsafe"),
+            "{policy}"
+        );
+        for outside in [
+            "://",
+            "src=\"//",
+            "@import",
+            "innerHTML",
+            "insertAdjacentHTML",
+            "document.write",
+            "eval(",
+        ] {
+            assert!(!answer.text.contains(outside), "{path} has {outside}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_probes_listener_serves_little_to_everybody() {
     let (bench, _) = bench();
     let router = probes_router(&bench.admin);
