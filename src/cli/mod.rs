@@ -1,0 +1,12 @@
+//! The command line.
+
+mod client;
+mod drain;
+mod output;
+mod progress;
+mod status;
+mod table;
+
+pub use client::TokenArgs;
+pub use drain::{DrainArgs, UndrainArgs, drain, undrain};
+pub use status::{Output, StatusArgs, status};
