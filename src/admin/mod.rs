@@ -1,7 +1,36 @@
-//! The admin side: API, probes, metrics and the dashboard, on a listener and a runtime of their own.
+//! The admin side: API, probes, metrics and the dashboard, on a listener of their own.
+//!
+//! It is borrowed: an axum router with tower layers (house, section 8), on the one runtime that the writer has, too. So
+//! nothing here may block or be slow: what could be large is turned into text on another thread. The only way to the truth
+//! is `control::Handle`; the only state of its own is in the connections. Who may ask what is decided in `guard`.
 
+pub mod api;
+mod calls;
+mod dashboard;
+mod events;
+mod guard;
+mod query;
+mod serve;
+mod shape;
+
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::middleware::{from_fn, from_fn_with_state, map_response};
+use axum::routing::{any, get};
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
+use tower_http::timeout::TimeoutLayer;
+
+pub use serve::{BindError, bind, serve};
+
+use crate::control::Handle;
 
 /// How the admin side listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,3 +58,122 @@ impl Default for Settings {
         }
     }
 }
+
+/// Everything that the calls need; cheap to clone.
+#[derive(Clone)]
+pub struct Admin {
+    /// The way to the writer.
+    pub handle: Handle,
+    /// What the probes answer from.
+    pub probes: Arc<Probes>,
+    /// The settings in force: a reload may change the names and the token's file.
+    pub settings: watch::Receiver<Arc<Settings>>,
+    /// The text of `/metrics`.
+    pub metrics: Arc<dyn Fn() -> BoxFuture<'static, String> + Send + Sync>,
+    /// The answer of `/api/v1/config`.
+    pub config: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
+}
+
+impl fmt::Debug for Admin {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Admin")
+            .field("probes", &self.probes)
+            .field("settings", &*self.settings.borrow())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the process says of itself. Each flag stands alone and orders nothing: relaxed access is enough.
+#[derive(Debug)]
+pub struct Probes {
+    /// The threads run; `/healthz`.
+    pub alive: AtomicBool,
+    /// Every listener accepts; `/readyz`.
+    pub accepting: AtomicBool,
+    /// A shutdown has begun; `/lbz`.
+    pub leaving: AtomicBool,
+}
+
+impl Default for Probes {
+    /// Alive, but not accepting yet.
+    fn default() -> Self {
+        Self {
+            alive: AtomicBool::new(true),
+            accepting: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
+        }
+    }
+}
+
+/// Everything, for the listener at `admin.address`.
+pub fn router(admin: &Admin) -> Router {
+    let reads = Router::new()
+        .route("/api/v1/services", get(calls::services))
+        .route("/api/v1/services/{service}", get(calls::service))
+        .route("/api/v1/drains", get(calls::drains))
+        .route("/api/v1/events", get(events::stream))
+        .route("/api/v1/config", get(calls::config))
+        .route_layer(from_fn(query::none))
+        .route("/", get(dashboard::page))
+        .route("/dashboard.js", get(dashboard::script))
+        .route("/dashboard.css", get(dashboard::style))
+        .route_layer(in_time());
+    let changes = Router::new()
+        // An id may hold slashes, so the call finds its end itself.
+        .route(
+            "/api/v1/services/{service}/endpoints/{*rest}",
+            any(calls::endpoint),
+        )
+        .route_layer(from_fn_with_state(admin.clone(), guard::token))
+        .route_layer(from_fn(guard::origin));
+    let routes = probes_and_hook()
+        .merge(reads)
+        .merge(changes)
+        .fallback(calls::unknown)
+        .layer(from_fn(guard::take_body))
+        .layer(from_fn_with_state(admin.clone(), guard::host));
+    finish(routes, admin)
+}
+
+/// Only the probes, the metrics and the hook, for the listener at `admin.probes_address`: kubelets, scrapers and balancers
+/// reach it by whatever name they like, so `Host` is not looked at.
+pub fn probes_router(admin: &Admin) -> Router {
+    let routes = probes_and_hook()
+        .fallback(calls::unknown)
+        .layer(from_fn(guard::take_body));
+    finish(routes, admin)
+}
+
+fn probes_and_hook() -> Router<Admin> {
+    let probes = Router::new()
+        .route("/healthz", get(calls::healthz))
+        .route("/readyz", get(calls::readyz))
+        .route("/lbz", get(calls::lbz))
+        .route("/metrics", get(calls::metrics))
+        .route_layer(in_time());
+    // A GET that changes something, because a kubelet's hook can do nothing else; a HEAD must not.
+    let hook = Router::new()
+        .route(
+            "/drain",
+            get(calls::hook).post(calls::hook).head(calls::head_of_hook),
+        )
+        .route_layer(from_fn(guard::origin));
+    probes.merge(hook)
+}
+
+fn finish(routes: Router<Admin>, admin: &Admin) -> Router {
+    // A router of its own around the other: axum adds `Allow` to a refusal outside all layers of a route.
+    Router::new()
+        .fallback_service(routes.with_state(admin.clone()))
+        .layer(map_response(guard::explain))
+}
+
+fn in_time() -> TimeoutLayer {
+    TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, ANSWER_MAX)
+}
+
+/// A call that does not wait for a drain is answered within this.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests;

@@ -118,7 +118,7 @@ pub enum HandleError {
 
 /// What the loop is asked.
 #[derive(Debug)]
-pub(super) enum Request {
+pub(crate) enum Request {
     Services(oneshot::Sender<Vec<ServiceView>>),
     Service(String, oneshot::Sender<Option<ServiceView>>),
     Drain(
@@ -155,6 +155,14 @@ pub struct Totals {
 }
 
 impl Handle {
+    /// A handle whose requests a test answers itself.
+    #[cfg(test)]
+    pub(crate) fn scripted() -> (Self, mpsc::Receiver<Request>) {
+        let (requests, asked) = mpsc::channel(16);
+        let (events, _) = broadcast::channel(16);
+        (Self { requests, events }, asked)
+    }
+
     /// Every service.
     ///
     /// # Errors

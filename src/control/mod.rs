@@ -25,6 +25,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+#[cfg(test)]
+pub(crate) use handle::Request;
 pub use handle::{
     DrainAnswer, DrainRequest, Handle, HandleError, PodAnswer, PodName, Totals, UndrainAnswer,
 };

@@ -1,0 +1,231 @@
+//! The admin's listener: HTTP/1 connections, with limits on their number and on every wait for the client.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::SockRef;
+use thiserror::Error;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+use tracing::{debug, warn};
+
+use super::guard::Connection;
+
+/// Why the admin side cannot listen.
+#[derive(Debug, Error)]
+pub enum BindError {
+    /// Somebody else has the port.
+    #[error("{0}: the port is taken: stop what listens there, or choose another address for admin")]
+    InUse(SocketAddr),
+    /// Only root may.
+    #[error(
+        "{0}: not permitted: choose a port from 1024 up for admin, or grant CAP_NET_BIND_SERVICE"
+    )]
+    Denied(SocketAddr),
+    /// It is not an address of this machine.
+    #[error("{0}: not an address of this machine: choose one that is for admin, or 0.0.0.0")]
+    NotOurs(SocketAddr),
+    /// Anything else.
+    #[error("{address}: cannot listen: {error}; choose another address for admin")]
+    Other {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        error: io::Error,
+    },
+}
+
+/// Opens a listening socket, for [`serve`].
+///
+/// # Errors
+/// [`BindError`], which names the address and what to do.
+pub fn bind(address: SocketAddr) -> Result<std::net::TcpListener, BindError> {
+    let open = || {
+        let listener = std::net::TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    };
+    open().map_err(|error: io::Error| match error.kind() {
+        io::ErrorKind::AddrInUse => BindError::InUse(address),
+        io::ErrorKind::PermissionDenied => BindError::Denied(address),
+        io::ErrorKind::AddrNotAvailable => BindError::NotOurs(address),
+        _ => BindError::Other { address, error },
+    })
+}
+
+/// Serves connections until told to stop. Then streams end, calls under way have a moment to be answered, and it returns.
+///
+/// # Errors
+/// When the socket cannot be given to the runtime; nothing that a client does ends it.
+pub async fn serve(
+    listener: std::net::TcpListener,
+    router: Router,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    serve_up_to(CONNECTIONS_MAX, listener, router, stop).await
+}
+
+pub(super) async fn serve_up_to(
+    most: usize,
+    listener: std::net::TcpListener,
+    router: Router,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let listener = TcpListener::from_std(listener)?;
+    let places = Arc::new(Semaphore::new(most));
+    let connections = TaskTracker::new();
+    let mut spare = Spare::new(&listener);
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                spare.survive(&error).await;
+                continue;
+            }
+        };
+        // Refused at once rather than left waiting: whoever asks can tell, and ask another replica.
+        let Ok(place) = places.clone().try_acquire_owned() else {
+            warn!("an admin connection is closed: there are too many");
+            continue;
+        };
+        let (router, stop) = (router.clone(), stop.clone());
+        connections.spawn(async move {
+            if let Err(error) = connection(stream, router, stop).await {
+                debug!(%error, "an admin connection failed");
+            }
+            drop(place);
+        });
+        spare.refill(&listener);
+    }
+    connections.close();
+    connections.wait().await;
+    Ok(())
+}
+
+async fn connection(
+    stream: TcpStream,
+    router: Router,
+    stop: CancellationToken,
+) -> Result<(), hyper::Error> {
+    // A socket that takes no options still works; a client that does not take its answer is given up by the system.
+    let _ = stream.set_nodelay(true);
+    let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(UNREAD_MAX));
+    let Ok(local) = stream.local_addr() else {
+        return Ok(());
+    };
+    let known = Connection {
+        local,
+        stop: stop.clone(),
+    };
+    let service = service_fn(move |request: Request<Incoming>| {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(known.clone());
+        router.clone().oneshot(request)
+    });
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIME)
+        .max_buf_size(HEADER_BYTES)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut serving = std::pin::pin!(serving);
+    tokio::select! {
+        biased;
+        served = serving.as_mut() => return served,
+        () = stop.cancelled() => serving.as_mut().graceful_shutdown(),
+    }
+    // An error means that the time is over: what is still asked, nobody can answer any more.
+    tokio::time::timeout(LAST_MOMENT, serving)
+        .await
+        .unwrap_or(Ok(()))
+}
+
+/// A descriptor kept for bad times, so that the admin side answers when the process has used up all others.
+#[derive(Debug)]
+struct Spare(Option<OwnedFd>);
+
+impl Spare {
+    fn new(listener: &TcpListener) -> Self {
+        let mut spare = Self(None);
+        spare.refill(listener);
+        spare
+    }
+
+    fn refill(&mut self, listener: &TcpListener) {
+        if self.0.is_none() {
+            self.0 = listener.as_fd().try_clone_to_owned().ok();
+        }
+    }
+
+    /// What to do when nothing could be accepted: give the spare one away, or wait, so that the loop does not spin.
+    async fn survive(&mut self, error: &io::Error) {
+        let gone = matches!(
+            error.kind(),
+            io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::Interrupted
+        );
+        if gone || self.0.take().is_some() {
+            return;
+        }
+        warn!(%error, "cannot accept admin connections");
+        tokio::time::sleep(ACCEPT_PAUSE).await;
+    }
+}
+
+/// Open connections; hooks and event streams hold theirs for as long as they wait.
+const CONNECTIONS_MAX: usize = 2048;
+/// To the whole head of a request, from the beginning of a connection or the end of the answer before.
+const HEADER_TIME: Duration = Duration::from_secs(10);
+/// Bytes of a request's head.
+const HEADER_BYTES: usize = 64 * 1024;
+/// A client that takes nothing of its answer for so long is gone.
+const UNREAD_MAX: Duration = Duration::from_secs(30);
+/// For calls under way when the listener stops.
+const LAST_MOMENT: Duration = Duration::from_millis(500);
+/// After an accept that failed for want of something.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn lends_its_spare_descriptor_once_and_then_waits() {
+        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = TcpListener::from_std(listener).unwrap();
+        let mut spare = Spare::new(&listener);
+        let none_left = io::Error::other("too many open files");
+        let began = Instant::now();
+        spare.survive(&none_left).await;
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        spare.survive(&none_left).await;
+        assert!(began.elapsed() >= ACCEPT_PAUSE);
+        spare.refill(&listener);
+        let began = Instant::now();
+        spare
+            .survive(&io::ErrorKind::ConnectionAborted.into())
+            .await;
+        spare.survive(&none_left).await;
+        assert_eq!(began.elapsed(), Duration::ZERO);
+    }
+}
