@@ -1,6 +1,7 @@
 //! tidegate, a reverse proxy that lets an endpoint leave without losing a request.
 
 pub mod admin;
+pub mod app;
 pub mod balance;
 pub mod clock;
 pub mod cli;
@@ -19,3 +20,4 @@ pub mod route;
 pub mod server;
 pub mod snapshot;
 pub mod telemetry;
+pub mod worker;

@@ -102,10 +102,6 @@ impl From<HandleError> for Refusal {
             HandleError::Ambiguous { .. } | HandleError::DrainedBySource(_) => {
                 (StatusCode::CONFLICT, "")
             }
-            HandleError::NotDrained(_) => (
-                StatusCode::CONFLICT,
-                ": there is nothing to put back; `tidegate status` shows its state",
-            ),
             HandleError::Leaving => (StatusCode::SERVICE_UNAVAILABLE, ": ask another replica"),
         };
         let mut refusal = Self::new(status, format!("{error}{advice}"));

@@ -5,10 +5,122 @@ mod client;
 mod drain;
 mod output;
 mod progress;
+mod run;
 mod status;
 mod table;
+
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 pub use check::check;
 pub use client::TokenArgs;
 pub use drain::{DrainArgs, UndrainArgs, drain, undrain};
+pub use run::run;
 pub use status::{Output, StatusArgs, status};
+
+/// What was typed.
+#[derive(Debug, Parser)]
+#[command(
+    name = "tidegate",
+    version,
+    about = "A reverse proxy that lets an endpoint leave without losing a request",
+    after_help = "Exit codes: 0 done, 1 error, 2 wrong use, 3 a drain cut something, 4 an endpoint still serves as the fallback.",
+    disable_help_subcommand = true
+)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    global: Global,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Global {
+    /// Where the admin side of a running tidegate answers
+    #[arg(long, global = true, value_name = "URL", env = "TIDEGATE_ADMIN", default_value = "http://127.0.0.1:9901")]
+    pub admin: String,
+    /// How log lines look [default: text in a terminal, json otherwise]
+    #[arg(long, global = true, value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+    /// What is logged: error, warn, info, debug, trace, or a filter as tidegate::pool=debug
+    #[arg(long, global = true, value_name = "LEVEL", env = "TIDEGATE_LOG", default_value = "info")]
+    pub log: String,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    Text,
+    /// For machines
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve
+    Run(FileArgs),
+    /// Read the config as `run` would and print every fault with file, line and column
+    Check(FileArgs),
+    /// Show services and endpoints: state, work in flight, the age of a drain
+    Status(StatusArgs),
+    /// Take an endpoint out of rotation: nothing new starts there, what is in flight finishes
+    Drain(DrainArgs),
+    /// Put an endpoint back that was drained by hand
+    Undrain(UndrainArgs),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct FileArgs {
+    /// The config [default: config/tidegate.yaml, then /etc/tidegate/tidegate.yaml]
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Does what was typed.
+#[must_use]
+pub fn main() -> ExitCode {
+    let Arguments { command, global } = Arguments::parse();
+    let done = match command {
+        Command::Run(file) => run(file.config.as_deref(), &global),
+        Command::Check(file) => Ok(check(file.config.as_deref())),
+        Command::Status(args) => status(&args, &global.admin),
+        Command::Drain(args) => drain(&args, &global.admin),
+        Command::Undrain(args) => undrain(&args, &global.admin),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "tidegate", &mut io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+    };
+    done.unwrap_or_else(|error| {
+        output::complain(&format!("{error:#}"));
+        ExitCode::FAILURE
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_a_consistent_command_line() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn takes_options_before_and_after_the_subcommand() {
+        for words in [["tidegate", "--admin", "http://x", "status"], ["tidegate", "status", "--admin", "http://x"]] {
+            assert_eq!(Arguments::try_parse_from(words).unwrap().global.admin, "http://x");
+        }
+    }
+}

@@ -2,6 +2,12 @@
 
 use std::io::{self, Write};
 
+/// Writes an error's lines to stderr.
+pub(super) fn complain(text: &str) {
+    // There is nowhere left to complain about that.
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
 /// Writes and flushes. False when nobody reads any more, which is how `tidegate status | head` ends and no error.
 pub(super) fn say(text: &str) -> io::Result<bool> {
     let mut out = io::stdout().lock();

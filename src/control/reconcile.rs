@@ -181,7 +181,7 @@ mod tests {
                 new.extend(old.iter().filter(|o| !new.iter().any(|n| n.key == o.key)).map(|o| (**o).clone()).collect::<Vec<_>>());
             }
             let before = crate::discovery::Observation { endpoints: old.clone() };
-            let new = crate::discovery::Observation::sharing(&before, new).endpoints;
+            let new = crate::discovery::Observation::from(new).sharing(&before).endpoints;
             let naive_old: BTreeMap<_, _> = old.iter().map(|o| (o.key.clone(), o)).collect();
             let naive_new: BTreeMap<_, _> = new.iter().map(|o| (o.key.clone(), o)).collect();
             let found = diff(&old, &new);
@@ -203,7 +203,7 @@ mod tests {
             let mut again: Vec<Observed> = old.iter().map(|o| (**o).clone()).collect();
             fastrand::Rng::with_seed(seed).shuffle(&mut again);
             let before = crate::discovery::Observation { endpoints: old.clone() };
-            let new = crate::discovery::Observation::sharing(&before, again).endpoints;
+            let new = crate::discovery::Observation::from(again).sharing(&before).endpoints;
             prop_assert_eq!(diff(&old, &new), Diff::default());
         }
 

@@ -3,6 +3,9 @@
 //! A source says *all* it knows of a service at once, never a difference, so that a lost or repeated message cannot hurt.
 //! "I cannot see" is a fault and never an empty set: silence is not news (law 6, P9).
 
+pub mod file;
+mod fixed;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,6 +17,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::endpoint::{EndpointKey, ServiceName};
+
+pub use file::File;
+pub use fixed::Fixed;
 
 /// Where a service's endpoints are watched.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +33,17 @@ pub enum Settings {
         /// Which port of an `EndpointSlice` with several.
         port: Option<Port>,
     },
+}
+
+impl Settings {
+    /// The source that these settings describe.
+    #[must_use]
+    pub fn source(&self) -> Box<dyn Source> {
+        match self {
+            Self::List(addresses) => Box::new(Fixed::new(addresses)),
+            Self::File { path, port } => Box::new(File::new(path.clone(), port.clone())),
+        }
+    }
 }
 
 /// A port of an `EndpointSlice`.
@@ -83,31 +100,33 @@ pub struct Observation {
     pub endpoints: Vec<Arc<Observed>>,
 }
 
+impl From<Vec<Observed>> for Observation {
+    fn from(endpoints: Vec<Observed>) -> Self {
+        Self { endpoints: endpoints.into_iter().map(Arc::new).collect() }
+    }
+}
+
 impl Observation {
-    /// A set that shares with `previous` what has not changed, wherever it stands in either.
+    /// The same set, sharing with `previous` what has not changed, wherever it stands in either.
     #[must_use]
-    pub fn sharing(previous: &Self, endpoints: Vec<Observed>) -> Self {
+    pub fn sharing(mut self, previous: &Self) -> Self {
         let mut known: HashMap<&EndpointKey, &Arc<Observed>> = HashMap::new();
         let mut old = previous.endpoints.iter();
-        let endpoints = endpoints
-            .into_iter()
-            .map(|new| {
-                // Most of the time the order is the same and the next old one fits; else they are looked up by key.
-                if let Some(next) = old.next() {
-                    if **next == new {
-                        return next.clone();
-                    }
-                    if known.is_empty() {
-                        known.extend(previous.endpoints.iter().map(|old| (&old.key, old)));
-                    }
+        for new in &mut self.endpoints {
+            // Most of the time the order is the same and the next old one fits; else they are looked up by key.
+            match old.next() {
+                Some(next) if next == new => {
+                    *new = next.clone();
+                    continue;
                 }
-                match known.get(&new.key) {
-                    Some(old) if ***old == new => (*old).clone(),
-                    _ => Arc::new(new),
-                }
-            })
-            .collect();
-        Self { endpoints }
+                Some(_) if known.is_empty() => known.extend(previous.endpoints.iter().map(|old| (&old.key, old))),
+                _ => {}
+            }
+            if let Some(same) = known.get(&new.key).filter(|old| *old == &&*new) {
+                *new = (*same).clone();
+            }
+        }
+        self
     }
 }
 

@@ -170,10 +170,10 @@ impl Pool {
         }
     }
 
-    /// Our own end has come: everything in flight is ended.
-    pub fn cut_all(&self) {
+    /// Our own end has come: everything in flight is ended. Returns how much that is.
+    pub fn cut_all(&self) -> usize {
         let slots: Vec<_> = self.slots.borrow().values().cloned().collect();
-        slots.iter().for_each(|slot| slot.cut());
+        slots.iter().map(|slot| slot.cut()).sum()
     }
 
     /// Our own end comes: event streams everywhere learn their moment, as in a drain of each endpoint.

@@ -204,10 +204,10 @@ impl Slot {
         }
     }
 
-    pub(super) fn cut(&self) {
-        for ticket in self.all_tickets() {
-            ticket.tell(Signal::Cut);
-        }
+    pub(super) fn cut(&self) -> usize {
+        let tickets = self.all_tickets();
+        tickets.iter().for_each(|ticket| ticket.tell(Signal::Cut));
+        tickets.len()
     }
 
     fn all_tickets(&self) -> Vec<Rc<Ticket>> {

@@ -11,6 +11,7 @@ mod exchange;
 mod failure;
 mod headers;
 mod inspect;
+mod refusal;
 mod retry;
 mod upload;
 
@@ -30,6 +31,7 @@ use tokio_util::task::TaskTracker;
 
 pub use body::Body;
 pub use failure::Failure;
+pub use refusal::Refusal;
 
 use crate::clock::{Clock, Task};
 use crate::ending::Kind;
@@ -186,6 +188,12 @@ impl Proxy {
     #[must_use]
     pub fn tails(&self) -> &TaskTracker {
         &self.tails
+    }
+
+    /// A number from 0 to 1.
+    #[must_use]
+    pub fn random(&self) -> f64 {
+        self.rng.borrow_mut().f64()
     }
 
     /// Changes the share of successes that is logged.

@@ -1,4 +1,16 @@
-//! Downstream connections.
+//! Downstream connections: accepted, limited, served, and let go.
+//!
+//! * [`listener`](Entry): one socket of one listener on one worker.
+//! * `connection`: one connection, from its first byte to its lingering close.
+//! * [`Plan`]: our own leaving, as moments in time (P11).
+
+mod connection;
+mod listener;
+mod shutdown;
+mod wire;
+
+pub use listener::{Acceptor, Entry};
+pub use shutdown::Plan;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -10,7 +10,7 @@ use http::{Method, StatusCode};
 use serde::Serialize;
 
 use super::log::Format;
-use super::sink::{Drainpipe, Render, Sink};
+use super::sink::{Drainpipe, Losses, Render, Sink};
 use crate::endpoint::Endpoint;
 
 /// What is known of a request when it has ended.
@@ -106,10 +106,10 @@ impl AccessLog {
         }
     }
 
-    /// Lines lost so far, because the log could not be written fast enough.
+    /// Lines lost because the log could not be written fast enough.
     #[must_use]
-    pub fn lost(&self) -> u64 {
-        self.sink.as_ref().map_or(0, Sink::lost)
+    pub fn losses(&self) -> Losses {
+        self.sink.as_ref().map(Sink::losses).unwrap_or_default()
     }
 }
 

@@ -74,8 +74,22 @@ impl<T: Send + 'static> Sink<T> {
         }
     }
 
+    /// Records lost so far, and from now on.
+    pub(super) fn losses(&self) -> Losses {
+        Losses { counts: self.counts.clone() }
+    }
+}
+
+/// How many records were lost; knows it without keeping the queue open.
+#[derive(Debug, Clone, Default)]
+pub struct Losses {
+    counts: Arc<Counts>,
+}
+
+impl Losses {
     /// Records lost so far.
-    pub(super) fn lost(&self) -> u64 {
+    #[must_use]
+    pub fn count(&self) -> u64 {
         self.counts.lost.load(Ordering::Relaxed)
     }
 }
@@ -147,7 +161,7 @@ mod tests {
         let render: Render<u32> = Box::new(|n, buffer| writeln!(buffer, "{n}").unwrap());
         let (sink, pipe) = Sink::start("test", out.clone(), render).unwrap();
         (0..10_000).for_each(|n| sink.put(n));
-        assert_eq!(sink.lost(), 0);
+        assert_eq!(sink.losses().count(), 0);
         drop(sink);
         assert!(pipe.finish(Duration::from_secs(10)));
         assert_eq!(out.0.lock().unwrap().iter().filter(|b| **b == b'\n').count(), 10_000);

@@ -29,7 +29,6 @@ fn writer(asked: &Arc<Mutex<Vec<String>>>) -> impl FnMut(Ask) + Send + 'static {
                 note(format!("{service} {endpoint}"));
                 let refused = match &*endpoint {
                     "by-source" => Err(HandleError::DrainedBySource(endpoint)),
-                    "by-nobody" => Err(HandleError::NotDrained(endpoint)),
                     _ => Ok(UndrainAnswer {
                         service: "web".into(),
                         key: "web-1".into(),
@@ -344,7 +343,6 @@ async fn puts_an_endpoint_back() {
     assert_eq!(*asked.lock().unwrap(), ["web web-1"]);
     for (id, says) in [
         ("by-source", "put it back there"),
-        ("by-nobody", "nothing to put back"),
     ] {
         let answer = bench.call("DELETE", &path(id)).await;
         assert_eq!(answer.status, 409);

@@ -1,0 +1,106 @@
+//! Our own leaving (P11): the workers finish what they have, then the last lines are written.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tracing::info;
+
+use super::{App, Signals};
+use crate::server::Plan;
+use crate::worker::{Left, Mail};
+
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ask {
+    Reload,
+    Leave {
+        /// With the wait period.
+        wait: bool,
+    },
+}
+
+/// How long the last lines may take to be written.
+const FLUSH: Duration = Duration::from_secs(1);
+
+impl App {
+    /// Leaves. A second signal ends it at once.
+    pub(super) async fn leave(self, wait: bool, signals: &mut Signals) -> ExitCode {
+        let shutdown = self.in_force.config().shutdown.clone();
+        let wait_period = if wait { shutdown.wait_period } else { Duration::ZERO };
+        let plan = Plan::new(Instant::now(), wait_period, shutdown.grace_period);
+        tokio::select! {
+            biased;
+            code = signals.fatal() => ExitCode::from(code),
+            () = self.leave_by(plan) => ExitCode::SUCCESS,
+        }
+    }
+
+    /// Leaves by a plan, without a signal's help; the demo ends so.
+    pub async fn leave_by(mut self, plan: Plan) {
+        self.probes.leaving.store(true, Ordering::SeqCst);
+        let ms = |until: Instant| until.saturating_duration_since(plan.signal).as_millis() as u64;
+        info!(
+            accepting_until_ms = ms(plan.wait_end),
+            idle_closed_until_ms = ms(plan.idle_end),
+            cut_after_ms = ms(plan.cut),
+            over_after_ms = ms(plan.end),
+            "leaving"
+        );
+        let (done, mut all_done) = mpsc::channel(1);
+        let left = Left { cut: Arc::new(AtomicU32::new(0)), forced: Arc::new(AtomicU32::new(0)), done };
+        for mail in &self.mail {
+            // A worker that is gone has left.
+            let _ = mail.send(Mail::Leave(plan, left.clone())).await;
+        }
+        let (cut, forced) = (left.cut.clone(), left.forced.clone());
+        drop(left);
+        let probes = self.probes.clone();
+        tokio::select! {
+            biased;
+            // Nobody ever sends; it closes when the last worker is done.
+            _ = all_done.recv() => {}
+            () = async {
+                tokio::time::sleep_until(plan.wait_end).await;
+                probes.accepting.store(false, Ordering::SeqCst);
+                std::future::pending::<()>().await;
+            } => {}
+        }
+        self.probes.accepting.store(false, Ordering::SeqCst);
+        self.finish().await;
+        let lost = self.flush();
+        info!(
+            cut = cut.load(Ordering::Relaxed),
+            forced = forced.load(Ordering::Relaxed),
+            access_log_lost = lost,
+            took_ms = plan.signal.elapsed().as_millis() as u64,
+            "tidegate has left"
+        );
+    }
+
+    /// Ends the threads and tasks. The admin side answers until here.
+    async fn finish(&mut self) {
+        self.mail.clear();
+        self.stop.cancel();
+        self.tasks.close();
+        // An event stream that nobody reads may hold its connection; nothing depends on its end.
+        let _ = tokio::time::timeout(FLUSH, self.tasks.wait()).await;
+        for thread in self.threads.drain(..) {
+            // The worker has said that it is done; a panic in it has been told.
+            let _ = thread.join();
+        }
+    }
+
+    /// Writes the last lines of the access log. Returns how many may be lost.
+    fn flush(&mut self) -> u64 {
+        let lost = self.log.take().map(|log| log.losses()).unwrap_or_default();
+        let written = self.log_end.take().is_none_or(|end| end.finish(FLUSH));
+        if !written {
+            tracing::warn!("the access log could not be written in time; some lines may be lost");
+        }
+        lost.count()
+    }
+}

@@ -1,0 +1,162 @@
+//! A config read again: what can change changes, what cannot says so, and a broken one changes nothing.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use tracing::{error, info, warn};
+
+use super::{App, desired};
+use crate::config::Config;
+use crate::control::EventKind;
+use crate::net::bind_listeners;
+use crate::server::{self, Plan};
+use crate::worker::Mail;
+
+/// The config in force.
+#[derive(Debug)]
+pub(super) struct InForce {
+    config: Config,
+}
+
+/// What became of the last reload, for `/api/v1/config`.
+#[derive(Debug)]
+pub(super) struct LastReload {
+    config: Value,
+    result: &'static str,
+    at: SystemTime,
+    errors: Vec<String>,
+}
+
+impl InForce {
+    pub(super) fn new(config: Config) -> Self {
+        Self { config }
+    }
+
+    pub(super) fn config(&self) -> &Config {
+        &self.config
+    }
+}
+
+impl LastReload {
+    /// At the start there was none: what is in force is what was read.
+    pub(super) fn first(config: &Config) -> Self {
+        Self { config: config.describe(), result: "success", at: SystemTime::now(), errors: Vec::new() }
+    }
+
+    pub(super) fn describe(&self) -> Value {
+        json!({
+            "config": self.config,
+            "last_reload": {
+                "result": self.result,
+                "time": humantime::format_rfc3339_millis(self.at).to_string(),
+                "errors": self.errors,
+            },
+        })
+    }
+}
+
+impl App {
+    /// Reads the config again.
+    pub(super) async fn reload(&mut self) {
+        let path = self.in_force.config.path.clone();
+        let faults = match Config::read(&path) {
+            Ok(config) => self.take_up(config).await,
+            Err(error) => error.to_string().lines().map(ToOwned::to_owned).collect(),
+        };
+        let ok = faults.is_empty();
+        for fault in &faults {
+            error!(error = %fault, "reload failed; the running config stays in force");
+        }
+        if ok {
+            info!(config = %path.display(), "reloaded");
+        }
+        let result = if ok { "success" } else { "error" };
+        if let Ok(mut last) = self.last_reload.lock() {
+            let config = self.in_force.config.describe();
+            *last = LastReload { config, result, at: SystemTime::now(), errors: faults.clone() };
+        }
+        self.handle.tell(EventKind::Config { to: result, reason: faults.first().cloned() });
+        // Counted last: whoever waits for it finds everything else done.
+        self.metrics.config_reload(ok);
+    }
+
+    /// Puts a config in force. Returns what stopped it; then nothing has changed.
+    async fn take_up(&mut self, mut config: Config) -> Vec<String> {
+        let old = self.in_force.config.clone();
+        keep_what_cannot_change(&mut config, &old);
+        let new: Vec<&server::Settings> =
+            config.listeners.iter().filter(|new| !old.listeners.iter().any(|old| old.name == new.name)).collect();
+        let mut bound = Vec::new();
+        for settings in new {
+            match bind_listeners(settings.address, self.mail.len()) {
+                Ok(sockets) => bound.push((settings.clone(), sockets)),
+                Err(error) => return vec![format!("{}: listener {}: {error}", config.path.display(), settings.name)],
+            }
+        }
+        if self.handle.reload(desired(&config)).await.is_err() {
+            return vec!["tidegate is leaving".into()];
+        }
+        for (settings, sockets) in bound {
+            self.listen(settings, sockets).await;
+        }
+        let gone = old.listeners.iter().filter(|old| !config.listeners.iter().any(|new| new.name == old.name));
+        for settings in gone {
+            info!(listener = %settings.name, "the listener leaves");
+            self.unlisten(&settings.name, config.shutdown.grace_period).await;
+        }
+        for mail in &self.mail {
+            // A worker that is gone logs nothing.
+            let _ = mail.send(Mail::Sample(config.access_log_sample)).await;
+        }
+        self.admin_settings.send_replace(Arc::new(config.admin.clone()));
+        self.in_force.config = config;
+        Vec::new()
+    }
+
+    async fn unlisten(&self, name: &Arc<str>, grace: std::time::Duration) {
+        let plan = Plan::new(Instant::now(), std::time::Duration::ZERO, grace);
+        for mail in &self.mail {
+            // A worker that is gone accepts nothing.
+            let _ = mail.send(Mail::Unlisten(name.clone(), plan)).await;
+        }
+    }
+}
+
+/// What cannot change while it runs keeps its old value, and says so.
+fn keep_what_cannot_change(config: &mut Config, old: &Config) {
+    let told = |what: &str| warn!(key = what, "cannot change without a restart; the old value stays in force");
+    if config.workers != old.workers {
+        told("workers");
+        config.workers = old.workers;
+    }
+    if config.state_dir != old.state_dir {
+        told("state_dir");
+        config.state_dir.clone_from(&old.state_dir);
+    }
+    for (key, new, old) in [("admin.address", &mut config.admin.address, old.admin.address)] {
+        if *new != old {
+            told(key);
+            *new = old;
+        }
+    }
+    if config.admin.probes_address != old.admin.probes_address {
+        told("admin.probes_address");
+        config.admin.probes_address = old.admin.probes_address;
+    }
+    if config.admin.per_endpoint_metrics != old.admin.per_endpoint_metrics {
+        told("admin.per_endpoint_metrics");
+        config.admin.per_endpoint_metrics = old.admin.per_endpoint_metrics;
+    }
+    let known: HashMap<&str, &server::Settings> = old.listeners.iter().map(|old| (&*old.name, old)).collect();
+    for listener in &mut config.listeners {
+        if let Some(old) = known.get(&*listener.name)
+            && *old != listener
+        {
+            warn!(listener = %listener.name, "a listener cannot change without a restart; the old one stays in force");
+            *listener = (*old).clone();
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! What is refused before there is a request: broken heads, and heads that do not end. hyper has answered it, or the
+//! connection; here it is counted and logged like every other request.
+
+use std::time::{Duration, SystemTime};
+
+use http::StatusCode;
+
+use super::{Downstream, Proxy};
+use crate::telemetry::Record;
+
+/// Why there was no request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// The head is no HTTP/1.1.
+    Malformed,
+    /// The head is too large.
+    TooLarge,
+    /// The head took too long.
+    SlowHead,
+}
+
+impl Refusal {
+    /// The refusal behind an error of hyper's server; none when a request or response broke off.
+    #[must_use]
+    pub fn of(error: &hyper::Error) -> Option<Self> {
+        if error.is_parse_too_large() {
+            Some(Self::TooLarge)
+        } else {
+            error.is_parse().then_some(Self::Malformed)
+        }
+    }
+
+    const fn told(self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Self::Malformed => (StatusCode::BAD_REQUEST, "bad_request", "the request's head is broken"),
+            Self::TooLarge => {
+                (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_large", "the request's head is too large")
+            }
+            Self::SlowHead => (StatusCode::REQUEST_TIMEOUT, "slow_head", "the request took too long"),
+        }
+    }
+}
+
+impl Proxy {
+    /// Counts and logs what never became a request.
+    pub fn refused(&self, downstream: &Downstream, refusal: Refusal) {
+        let (status, code, reason) = refusal.told();
+        let listener = &downstream.entrance.listener;
+        self.metrics.request(listener, &"".into(), status.as_u16(), Duration::ZERO);
+        self.log.put(Record {
+            time: SystemTime::now(),
+            client: downstream.client,
+            method: None,
+            authority: None,
+            path: None,
+            status: Some(status),
+            bytes_in: 0,
+            bytes_out: 0,
+            duration: Duration::ZERO,
+            listener: listener.clone(),
+            service: None,
+            last: None,
+            tries: Vec::new(),
+            reason: Some(reason),
+            code: Some(code),
+            trace_id: None,
+        });
+    }
+}

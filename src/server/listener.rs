@@ -1,0 +1,217 @@
+//! One listener on one worker: its socket, its connections, and its leaving.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::io::DuplexStream;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::warn;
+
+use super::connection::{Connection, serve};
+use super::{Plan, Settings};
+use crate::net::{Stream, tune_downstream};
+use crate::proxy::{Entrance, Proxy};
+
+/// Where connections come from.
+#[derive(Debug)]
+pub enum Acceptor {
+    /// A socket.
+    Tcp(TcpListener),
+    /// Memory, in the simulation.
+    Memory(mpsc::UnboundedReceiver<DuplexStream>),
+}
+
+/// A listener on one worker.
+#[derive(Debug)]
+pub struct Entry {
+    pub(super) settings: Settings,
+    pub(super) entrance: Rc<Entrance>,
+    pub(super) proxy: Rc<Proxy>,
+    /// Open connections, over all workers.
+    open: Arc<AtomicU32>,
+    local: SocketAddr,
+    connections: RefCell<Vec<Rc<Connection>>>,
+    leaving: Cell<Option<Plan>>,
+    stop: CancellationToken,
+    tracker: TaskTracker,
+}
+
+/// How long accepting pauses when there is nothing to accept with.
+const PAUSE: Duration = Duration::from_millis(50);
+
+impl Entry {
+    /// A listener that accepts nothing yet. `open` is shared with the other workers.
+    #[must_use]
+    pub fn new(settings: Settings, proxy: Rc<Proxy>, open: Arc<AtomicU32>) -> Rc<Self> {
+        let entrance = Entrance {
+            listener: settings.name.clone(),
+            trusted_proxies: settings.trusted_proxies.clone(),
+            debug_headers: settings.debug_headers,
+            tls: settings.tls.is_some(),
+            body_timeout: settings.timeouts.body,
+            target_bytes_max: settings.limits.target_bytes as usize,
+        };
+        Rc::new(Self {
+            local: settings.address,
+            settings,
+            entrance: Rc::new(entrance),
+            proxy,
+            open,
+            connections: RefCell::default(),
+            leaving: Cell::new(None),
+            stop: CancellationToken::new(),
+            tracker: TaskTracker::new(),
+        })
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &Arc<str> {
+        &self.settings.name
+    }
+
+    /// Open connections on this worker.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.connections.borrow().len()
+    }
+
+    /// Accepts until told to stop; then takes what the kernel has accepted already, and closes the socket.
+    pub async fn accept(self: Rc<Self>, mut acceptor: Acceptor) {
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = self.stop.cancelled() => break,
+                accepted = acceptor.accept() => accepted,
+            };
+            match accepted {
+                Ok(Some((stream, client))) => self.admit(stream, client),
+                Ok(None) => break,
+                Err(error) => self.pause(&error).await,
+            }
+        }
+        // Whoever completed a handshake is served: a closed socket would reset them (P11).
+        while let Some(Ok(Some((stream, client)))) = acceptor.accept_now() {
+            self.admit(stream, client);
+        }
+    }
+
+    /// No more connections are accepted.
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// It leaves: closings are announced, and idle connections go at random moments.
+    pub fn leave(&self, plan: Plan) {
+        self.leaving.set(Some(plan));
+        for connection in self.connections.borrow().iter() {
+            connection.leave(plan.idle_moment(self.proxy.random()));
+        }
+    }
+
+    /// Ends what is left, at once. Returns how many connections that were.
+    pub fn force(&self) -> usize {
+        let connections = self.connections.borrow().clone();
+        for connection in &connections {
+            connection.force();
+        }
+        connections.len()
+    }
+
+    /// Until every connection is closed.
+    pub async fn done(&self) {
+        self.tracker.close();
+        self.tracker.wait().await;
+    }
+
+    pub(super) fn leaving(&self) -> Option<Plan> {
+        self.leaving.get()
+    }
+
+    fn admit(self: &Rc<Self>, stream: Stream, client: SocketAddr) {
+        let metrics = self.proxy.metrics().shared();
+        // Relaxed: only the count matters.
+        if self.open.fetch_add(1, Ordering::Relaxed) >= self.settings.limits.connections {
+            self.open.fetch_sub(1, Ordering::Relaxed);
+            metrics.downstream_closed(self.name(), "limit");
+            return;
+        }
+        metrics.downstream_connections(self.name(), 1);
+        let local = match &stream {
+            Stream::Tcp(tcp) => tcp.local_addr().unwrap_or(self.local),
+            Stream::Memory(_) => self.local,
+        };
+        let connection = Connection::new(self, stream, client, local);
+        if let Some(plan) = self.leaving.get() {
+            connection.leave(plan.idle_moment(self.proxy.random()));
+        }
+        let mut connections = self.connections.borrow_mut();
+        connection.index.set(connections.len());
+        connections.push(connection.clone());
+        drop(connections);
+        self.tracker.spawn_local(serve(self.clone(), connection));
+    }
+
+    /// A connection is closed.
+    pub(super) fn closed(&self, connection: &Connection) {
+        let mut connections = self.connections.borrow_mut();
+        let index = connection.index.get();
+        connections.swap_remove(index);
+        if let Some(moved) = connections.get(index) {
+            moved.index.set(index);
+        }
+        drop(connections);
+        self.open.fetch_sub(1, Ordering::Relaxed);
+        self.proxy.metrics().shared().downstream_connections(self.name(), -1);
+    }
+
+    /// A connection that went before it was accepted is nobody's fault. Without descriptors or memory, accepting again at
+    /// once would only burn the processor.
+    async fn pause(&self, error: &io::Error) {
+        if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) {
+            return;
+        }
+        warn!(listener = %self.name(), %error, "cannot accept; pausing");
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+impl Acceptor {
+    async fn accept(&mut self) -> io::Result<Option<(Stream, SocketAddr)>> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, client) = listener.accept().await?;
+                tune_downstream(&stream);
+                Ok(Some((Stream::Tcp(stream), client)))
+            }
+            Self::Memory(listener) => {
+                Ok(listener.recv().await.map(|stream| (Stream::Memory(stream), SocketAddr::from(([127, 0, 0, 1], 1)))))
+            }
+        }
+    }
+
+    /// What is there already.
+    fn accept_now(&mut self) -> Option<io::Result<Option<(Stream, SocketAddr)>>> {
+        match pin!(self.accept()).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(accepted) => Some(accepted),
+            Poll::Pending => None,
+        }
+    }
+}
+
+/// A moment from now on; far in the future when there is none.
+pub(super) fn earlier(limit: Instant, other: Option<Instant>) -> Instant {
+    other.map_or(limit, |other| limit.min(other))
+}

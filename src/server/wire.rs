@@ -1,0 +1,95 @@
+//! The bytes of one downstream connection, watched on their way to and from hyper.
+//!
+//! hyper owns a connection's protocol but not its time. What it reads and writes passes through here, so the connection
+//! knows whether it is idle, in the middle of a head, or at work, and can be looked at once more before it is closed.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::net::Stream;
+
+/// What a connection is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Nothing has ever come.
+    New,
+    /// Between two requests.
+    Idle,
+    /// A head has begun.
+    Head,
+    /// A request is being answered.
+    Busy,
+}
+
+/// The state of a connection, shared by hyper's end and ours.
+#[derive(Debug)]
+pub(super) struct Watched {
+    pub(super) stream: RefCell<Stream>,
+    pub(super) phase: Cell<Phase>,
+    /// The client has closed its end.
+    pub(super) ended: Cell<bool>,
+}
+
+/// hyper's end.
+#[derive(Debug)]
+pub(super) struct Wire {
+    watched: Rc<Watched>,
+}
+
+impl Watched {
+    pub(super) fn new(stream: Stream) -> Rc<Self> {
+        Rc::new(Self { stream: RefCell::new(stream), phase: Cell::new(Phase::New), ended: Cell::new(false) })
+    }
+
+    /// hyper's end.
+    pub(super) fn wire(self: &Rc<Self>) -> Wire {
+        Wire { watched: self.clone() }
+    }
+
+    /// Whether closing it now would take nothing from anybody: no byte of a request has come, as far as the kernel knows.
+    pub(super) fn is_quiet(&self) -> bool {
+        matches!(self.phase.get(), Phase::New | Phase::Idle) && self.stream.borrow().is_quiet()
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let watched = &self.watched;
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut *watched.stream.borrow_mut()).poll_read(cx, buf))?;
+        if buf.filled().len() == before {
+            watched.ended.set(true);
+        } else if matches!(watched.phase.get(), Phase::New | Phase::Idle) {
+            watched.phase.set(Phase::Head);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.watched.stream.borrow_mut()).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.watched.stream.borrow_mut()).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.watched.stream.borrow().is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.watched.stream.borrow_mut()).poll_flush(cx)
+    }
+
+    /// hyper is done; how the connection is closed is for the connection to decide.
+    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
