@@ -10,6 +10,7 @@ pub mod drain;
 pub mod endpoint;
 pub mod gate;
 pub mod net;
+pub mod rehearse;
 pub mod route;
 pub mod server;
 pub mod snapshot;
