@@ -16,6 +16,7 @@ pub mod gate;
 pub mod net;
 pub mod pool;
 pub mod proxy;
+pub mod rehearse;
 pub mod route;
 pub mod server;
 pub mod snapshot;

@@ -2,7 +2,9 @@
 
 mod check;
 mod client;
+mod demo;
 mod drain;
+mod embedded;
 mod output;
 mod progress;
 mod run;
@@ -18,6 +20,7 @@ use clap_complete::Shell;
 
 pub use check::check;
 pub use client::TokenArgs;
+pub use demo::{DemoArgs, demo};
 pub use drain::{DrainArgs, UndrainArgs, drain, undrain};
 pub use run::run;
 pub use status::{Output, StatusArgs, status};
@@ -67,6 +70,8 @@ enum Command {
     Run(FileArgs),
     /// Read the config as `run` would and print every fault with file, line and column
     Check(FileArgs),
+    /// Show it: three small endpoints, the proxy, a light load and a rolling update, all on loopback
+    Demo(DemoArgs),
     /// Show services and endpoints: state, work in flight, the age of a drain
     Status(StatusArgs),
     /// Take an endpoint out of rotation: nothing new starts there, what is in flight finishes
@@ -94,6 +99,7 @@ pub fn main() -> ExitCode {
     let done = match command {
         Command::Run(file) => run(file.config.as_deref(), &global),
         Command::Check(file) => Ok(check(file.config.as_deref())),
+        Command::Demo(args) => demo(&args, embedded::Embedded::start),
         Command::Status(args) => status(&args, &global.admin),
         Command::Drain(args) => drain(&args, &global.admin),
         Command::Undrain(args) => undrain(&args, &global.admin),
