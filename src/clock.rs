@@ -37,7 +37,10 @@ impl Clock {
     /// A clock without limits.
     #[must_use]
     pub fn new() -> Rc<Self> {
-        Rc::new(Self { tasks: RefCell::default(), next: Cell::new(Instant::now() + FAR) })
+        Rc::new(Self {
+            tasks: RefCell::default(),
+            next: Cell::new(Instant::now() + FAR),
+        })
     }
 
     /// A task without a limit.
@@ -127,7 +130,9 @@ impl Task {
 
 impl Drop for Task {
     fn drop(&mut self) {
-        let Some(clock) = self.clock.upgrade() else { return };
+        let Some(clock) = self.clock.upgrade() else {
+            return;
+        };
         let mut tasks = clock.tasks.borrow_mut();
         let index = self.index.get();
         tasks.swap_remove(index);

@@ -3,8 +3,8 @@
 pub mod admin;
 pub mod app;
 pub mod balance;
-pub mod clock;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod control;
 pub mod discovery;

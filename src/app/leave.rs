@@ -30,7 +30,11 @@ impl App {
     /// Leaves. A second signal ends it at once.
     pub(super) async fn leave(self, wait: bool, signals: &mut Signals) -> ExitCode {
         let shutdown = self.in_force.config().shutdown.clone();
-        let wait_period = if wait { shutdown.wait_period } else { Duration::ZERO };
+        let wait_period = if wait {
+            shutdown.wait_period
+        } else {
+            Duration::ZERO
+        };
         let plan = Plan::new(Instant::now(), wait_period, shutdown.grace_period);
         tokio::select! {
             biased;
@@ -51,7 +55,11 @@ impl App {
             "leaving"
         );
         let (done, mut all_done) = mpsc::channel(1);
-        let left = Left { cut: Arc::new(AtomicU32::new(0)), forced: Arc::new(AtomicU32::new(0)), done };
+        let left = Left {
+            cut: Arc::new(AtomicU32::new(0)),
+            forced: Arc::new(AtomicU32::new(0)),
+            done,
+        };
         for mail in &self.mail {
             // A worker that is gone has left.
             let _ = mail.send(Mail::Leave(plan, left.clone())).await;

@@ -85,8 +85,19 @@ impl Bound {
             listeners.push((settings.clone(), sockets));
         }
         let admin = admin::bind(config.admin.address).context("admin")?;
-        let probes = config.admin.probes_address.map(admin::bind).transpose().context("admin.probes_address")?;
-        Ok(Self { config, listeners, admin, probes, workers })
+        let probes = config
+            .admin
+            .probes_address
+            .map(admin::bind)
+            .transpose()
+            .context("admin.probes_address")?;
+        Ok(Self {
+            config,
+            listeners,
+            admin,
+            probes,
+            workers,
+        })
     }
 
     /// Runs until a signal, then leaves. For a current-thread local runtime.
@@ -108,7 +119,8 @@ impl Bound {
         let publisher = Publisher::new();
         let (boxes, inboxes) = mailboxes(self.workers);
         let (log, log_end) = if options.access_log {
-            let (log, end) = AccessLog::start(options.format, std::io::stdout()).context("access log")?;
+            let (log, end) =
+                AccessLog::start(options.format, std::io::stdout()).context("access log")?;
             (log, Some(end))
         } else {
             (AccessLog::none(), None)
@@ -122,7 +134,13 @@ impl Bound {
                 seed: fastrand::u64(..),
             };
             let (reader, metrics, log) = (publisher.reader(), metrics.clone(), log.clone());
-            let worker = Worker { settings, reader, metrics, log, inbox };
+            let worker = Worker {
+                settings,
+                reader,
+                metrics,
+                log,
+                inbox,
+            };
             threads.push(worker::spawn(worker).context("worker")?);
         }
         let (handle, tasks, stop) = start_writer(&boxes, publisher, &metrics);
@@ -148,7 +166,11 @@ impl Bound {
 }
 
 /// Starts the writer, on this thread.
-fn start_writer(boxes: &Mailboxes, publisher: Publisher, metrics: &Arc<Metrics>) -> (Handle, TaskTracker, CancellationToken) {
+fn start_writer(
+    boxes: &Mailboxes,
+    publisher: Publisher,
+    metrics: &Arc<Metrics>,
+) -> (Handle, TaskTracker, CancellationToken) {
     let (handle, inbox) = control::channel();
     let writer = Writer::new(
         control::Settings::default(),
@@ -191,7 +213,12 @@ impl App {
 
     async fn first_sets(&self) {
         let mut events = self.handle.events();
-        while self.handle.waiting_for().await.is_ok_and(|waiting| !waiting.is_empty()) {
+        while self
+            .handle
+            .waiting_for()
+            .await
+            .is_ok_and(|waiting| !waiting.is_empty())
+        {
             // Whatever happens, it is worth another look; a lost event is one, too.
             let _ = events.recv().await;
         }
@@ -203,23 +230,49 @@ impl App {
         let open = Arc::new(AtomicU32::new(0));
         for (mail, socket) in self.mail.iter().zip(sockets) {
             // A worker that is gone accepts nothing.
-            let _ = mail.send(Mail::Listen { settings: settings.clone(), socket, open: open.clone() }).await;
+            let _ = mail
+                .send(Mail::Listen {
+                    settings: settings.clone(),
+                    socket,
+                    open: open.clone(),
+                })
+                .await;
         }
     }
 
-    fn serve_admin(&self, socket: TcpListener, probes: Option<TcpListener>, settings: watch::Receiver<Arc<admin::Settings>>) {
+    fn serve_admin(
+        &self,
+        socket: TcpListener,
+        probes: Option<TcpListener>,
+        settings: watch::Receiver<Arc<admin::Settings>>,
+    ) {
         let last_reload = self.last_reload.clone();
         let losses = self.log.as_ref().map(AccessLog::losses).unwrap_or_default();
         let admin = Admin {
             handle: self.handle.clone(),
             probes: self.probes.clone(),
             settings,
-            metrics: scrape::scraper(&self.metrics, &self.handle, &self.mail, losses, &self.in_force.config().admin),
-            config: Arc::new(move || last_reload.lock().map_or(serde_json::Value::Null, |last| last.describe())),
+            metrics: scrape::scraper(
+                &self.metrics,
+                &self.handle,
+                &self.mail,
+                losses,
+                &self.in_force.config().admin,
+            ),
+            config: Arc::new(move || {
+                last_reload
+                    .lock()
+                    .map_or(serde_json::Value::Null, |last| last.describe())
+            }),
         };
-        self.tasks.spawn_local(serve(socket, admin::router(&admin), self.stop.clone()));
+        self.tasks
+            .spawn_local(serve(socket, admin::router(&admin), self.stop.clone()));
         if let Some(socket) = probes {
-            self.tasks.spawn_local(serve(socket, admin::probes_router(&admin), self.stop.clone()));
+            self.tasks.spawn_local(serve(
+                socket,
+                admin::probes_router(&admin),
+                self.stop.clone(),
+            ));
         }
     }
 
@@ -247,7 +300,11 @@ fn desired(config: &Config) -> Desired {
     };
     Desired {
         services: config.services.iter().map(service).collect(),
-        routes: config.routes.iter().map(|route| (route.matcher.clone(), route.service.clone())).collect(),
+        routes: config
+            .routes
+            .iter()
+            .map(|route| (route.matcher.clone(), route.service.clone()))
+            .collect(),
     }
 }
 

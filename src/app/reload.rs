@@ -43,7 +43,12 @@ impl InForce {
 impl LastReload {
     /// At the start there was none: what is in force is what was read.
     pub(super) fn first(config: &Config) -> Self {
-        Self { config: config.describe(), result: "success", at: SystemTime::now(), errors: Vec::new() }
+        Self {
+            config: config.describe(),
+            result: "success",
+            at: SystemTime::now(),
+            errors: Vec::new(),
+        }
     }
 
     pub(super) fn describe(&self) -> Value {
@@ -76,9 +81,17 @@ impl App {
         let result = if ok { "success" } else { "error" };
         if let Ok(mut last) = self.last_reload.lock() {
             let config = self.in_force.config.describe();
-            *last = LastReload { config, result, at: SystemTime::now(), errors: faults.clone() };
+            *last = LastReload {
+                config,
+                result,
+                at: SystemTime::now(),
+                errors: faults.clone(),
+            };
         }
-        self.handle.tell(EventKind::Config { to: result, reason: faults.first().cloned() });
+        self.handle.tell(EventKind::Config {
+            to: result,
+            reason: faults.first().cloned(),
+        });
         // Counted last: whoever waits for it finds everything else done.
         self.metrics.config_reload(ok);
     }
@@ -87,13 +100,22 @@ impl App {
     async fn take_up(&mut self, mut config: Config) -> Vec<String> {
         let old = self.in_force.config.clone();
         keep_what_cannot_change(&mut config, &old);
-        let new: Vec<&server::Settings> =
-            config.listeners.iter().filter(|new| !old.listeners.iter().any(|old| old.name == new.name)).collect();
+        let new: Vec<&server::Settings> = config
+            .listeners
+            .iter()
+            .filter(|new| !old.listeners.iter().any(|old| old.name == new.name))
+            .collect();
         let mut bound = Vec::new();
         for settings in new {
             match bind_listeners(settings.address, self.mail.len()) {
                 Ok(sockets) => bound.push((settings.clone(), sockets)),
-                Err(error) => return vec![format!("{}: listener {}: {error}", config.path.display(), settings.name)],
+                Err(error) => {
+                    return vec![format!(
+                        "{}: listener {}: {error}",
+                        config.path.display(),
+                        settings.name
+                    )];
+                }
             }
         }
         if self.handle.reload(desired(&config)).await.is_err() {
@@ -102,16 +124,21 @@ impl App {
         for (settings, sockets) in bound {
             self.listen(settings, sockets).await;
         }
-        let gone = old.listeners.iter().filter(|old| !config.listeners.iter().any(|new| new.name == old.name));
+        let gone = old
+            .listeners
+            .iter()
+            .filter(|old| !config.listeners.iter().any(|new| new.name == old.name));
         for settings in gone {
             info!(listener = %settings.name, "the listener leaves");
-            self.unlisten(&settings.name, config.shutdown.grace_period).await;
+            self.unlisten(&settings.name, config.shutdown.grace_period)
+                .await;
         }
         for mail in &self.mail {
             // A worker that is gone logs nothing.
             let _ = mail.send(Mail::Sample(config.access_log_sample)).await;
         }
-        self.admin_settings.send_replace(Arc::new(config.admin.clone()));
+        self.admin_settings
+            .send_replace(Arc::new(config.admin.clone()));
         self.in_force.config = config;
         Vec::new()
     }
@@ -127,7 +154,12 @@ impl App {
 
 /// What cannot change while it runs keeps its old value, and says so.
 fn keep_what_cannot_change(config: &mut Config, old: &Config) {
-    let told = |what: &str| warn!(key = what, "cannot change without a restart; the old value stays in force");
+    let told = |what: &str| {
+        warn!(
+            key = what,
+            "cannot change without a restart; the old value stays in force"
+        )
+    };
     if config.workers != old.workers {
         told("workers");
         config.workers = old.workers;
@@ -136,7 +168,11 @@ fn keep_what_cannot_change(config: &mut Config, old: &Config) {
         told("state_dir");
         config.state_dir.clone_from(&old.state_dir);
     }
-    for (key, new, old) in [("admin.address", &mut config.admin.address, old.admin.address)] {
+    for (key, new, old) in [(
+        "admin.address",
+        &mut config.admin.address,
+        old.admin.address,
+    )] {
         if *new != old {
             told(key);
             *new = old;
@@ -150,7 +186,8 @@ fn keep_what_cannot_change(config: &mut Config, old: &Config) {
         told("admin.per_endpoint_metrics");
         config.admin.per_endpoint_metrics = old.admin.per_endpoint_metrics;
     }
-    let known: HashMap<&str, &server::Settings> = old.listeners.iter().map(|old| (&*old.name, old)).collect();
+    let known: HashMap<&str, &server::Settings> =
+        old.listeners.iter().map(|old| (&*old.name, old)).collect();
     for listener in &mut config.listeners {
         if let Some(old) = known.get(&*listener.name)
             && *old != listener

@@ -53,9 +53,14 @@ impl Scrape {
         let census = self.census().await;
         let mut services = Vec::new();
         for totals in self.handle.totals().await.unwrap_or_default() {
-            let states: Vec<_> = State::ALL.iter().zip(totals.states).map(|(state, count)| (state.as_str(), count)).collect();
+            let states: Vec<_> = State::ALL
+                .iter()
+                .zip(totals.states)
+                .map(|(state, count)| (state.as_str(), count))
+                .collect();
             let name = totals.service.as_str();
-            self.metrics.set_service(name, &states, totals.in_flight, totals.source_age);
+            self.metrics
+                .set_service(name, &states, totals.in_flight, totals.source_age);
             let Census { idle, busy } = census.get(name).copied().unwrap_or_default();
             self.metrics.set_upstream_connections(name, idle, busy);
             services.push(totals.service);
@@ -76,9 +81,17 @@ impl Scrape {
             *in_flight.entry(endpoint.key.as_str()).or_default() += endpoint.in_flight;
         }
         for endpoint in service.endpoints.iter().rev() {
-            let states: Vec<_> = State::ALL.iter().map(|state| (state.as_str(), *state == endpoint.state)).collect();
+            let states: Vec<_> = State::ALL
+                .iter()
+                .map(|state| (state.as_str(), *state == endpoint.state))
+                .collect();
             let key = endpoint.key.as_str();
-            self.metrics.set_endpoint(service.name.as_str(), key, &states, in_flight.get(key).copied().unwrap_or(0));
+            self.metrics.set_endpoint(
+                service.name.as_str(),
+                key,
+                &states,
+                in_flight.get(key).copied().unwrap_or(0),
+            );
         }
     }
 

@@ -31,29 +31,43 @@ impl Embedded {
         let bound = Bound::bind(Config::read(config)?)?;
         let (stop, stopped) = oneshot::channel();
         let (tell, told) = mpsc::channel();
-        let thread = std::thread::Builder::new().name("tidegate-app".into()).spawn(move || serve(bound, stopped, &tell))?;
+        let thread = std::thread::Builder::new()
+            .name("tidegate-app".into())
+            .spawn(move || serve(bound, stopped, &tell))?;
         match told.recv() {
             Ok(()) => Ok(Self { stop, thread }),
             // It ended before it served, and says why.
             Err(_) => match thread.join() {
-                Ok(ended) => Err(ended.err().unwrap_or_else(|| anyhow!("the proxy ended at its start"))),
+                Ok(ended) => Err(ended
+                    .err()
+                    .unwrap_or_else(|| anyhow!("the proxy ended at its start"))),
                 Err(_) => Err(anyhow!("the proxy panicked at its start")),
             },
         }
     }
 }
 
-fn serve(bound: Bound, stopped: oneshot::Receiver<()>, tell: &mpsc::Sender<()>) -> anyhow::Result<()> {
+fn serve(
+    bound: Bound,
+    stopped: oneshot::Receiver<()>,
+    tell: &mpsc::Sender<()>,
+) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default())
         .context("the runtime cannot be started")?;
     runtime.block_on(async {
-        let app = bound.start(Options { format: Format::Text, access_log: false }).await?;
+        let app = bound
+            .start(Options {
+                format: Format::Text,
+                access_log: false,
+            })
+            .await?;
         // The command that started it is there, or has gone and ends it at once.
         let _ = tell.send(());
         let _ = stopped.await;
-        app.leave_by(Plan::new(Instant::now(), Duration::ZERO, GRACE)).await;
+        app.leave_by(Plan::new(Instant::now(), Duration::ZERO, GRACE))
+            .await;
         Ok(())
     })
 }
@@ -62,6 +76,8 @@ impl Proxy for Embedded {
     fn stop(self) -> anyhow::Result<()> {
         // An error means that it has ended by itself.
         let _ = self.stop.send(());
-        self.thread.join().map_err(|_| anyhow!("the proxy panicked"))?
+        self.thread
+            .join()
+            .map_err(|_| anyhow!("the proxy panicked"))?
     }
 }

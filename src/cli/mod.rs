@@ -45,13 +45,25 @@ pub struct Arguments {
 #[derive(Debug, Clone, clap::Args)]
 pub struct Global {
     /// Where the admin side of a running tidegate answers
-    #[arg(long, global = true, value_name = "URL", env = "TIDEGATE_ADMIN", default_value = "http://127.0.0.1:9901")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "TIDEGATE_ADMIN",
+        default_value = "http://127.0.0.1:9901"
+    )]
     pub admin: String,
     /// How log lines look [default: text in a terminal, json otherwise]
     #[arg(long, global = true, value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
     /// What is logged: error, warn, info, debug, trace, or a filter as tidegate::pool=debug
-    #[arg(long, global = true, value_name = "LEVEL", env = "TIDEGATE_LOG", default_value = "info")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "LEVEL",
+        env = "TIDEGATE_LOG",
+        default_value = "info"
+    )]
     pub log: String,
 }
 
@@ -104,7 +116,12 @@ pub fn main() -> ExitCode {
         Command::Drain(args) => drain(&args, &global.admin),
         Command::Undrain(args) => undrain(&args, &global.admin),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Arguments::command(), "tidegate", &mut io::stdout());
+            clap_complete::generate(
+                shell,
+                &mut Arguments::command(),
+                "tidegate",
+                &mut io::stdout(),
+            );
             Ok(ExitCode::SUCCESS)
         }
     };
@@ -125,8 +142,14 @@ mod tests {
 
     #[test]
     fn takes_options_before_and_after_the_subcommand() {
-        for words in [["tidegate", "--admin", "http://x", "status"], ["tidegate", "status", "--admin", "http://x"]] {
-            assert_eq!(Arguments::try_parse_from(words).unwrap().global.admin, "http://x");
+        for words in [
+            ["tidegate", "--admin", "http://x", "status"],
+            ["tidegate", "status", "--admin", "http://x"],
+        ] {
+            assert_eq!(
+                Arguments::try_parse_from(words).unwrap().global.admin,
+                "http://x"
+            );
         }
     }
 }

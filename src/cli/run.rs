@@ -38,7 +38,10 @@ pub fn run(path: Option<&Path>, global: &Global) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default())
         .context("the runtime cannot be started")?;
-    let code = runtime.block_on(bound.run(Options { format, access_log: true }));
+    let code = runtime.block_on(bound.run(Options {
+        format,
+        access_log: true,
+    }));
     log_end.finish(LAST_LINES);
     code
 }
@@ -49,7 +52,10 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 /// A panic takes one request or connection with it; it is a bug, and goes where the log goes.
 fn tell_panics() {
     std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let place = panic
+            .location()
+            .map(ToString::to_string)
+            .unwrap_or_default();
         let what = panic.payload_as_str().unwrap_or("no text");
         tracing::error!(place, error = what, "a bug: panicked");
     }));

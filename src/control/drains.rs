@@ -7,12 +7,12 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::info;
 
+use super::Order;
 use super::handle::{DrainAnswer, HandleError, PodAnswer};
 use super::reconcile::Standing;
 use super::registry::{Drain, Entry, LifeRecord};
 use super::view::{EventKind, Reason, State};
 use super::writer::{Now, Writer};
-use super::Order;
 use crate::drain::{Cause, Counts, Cut, Deadline, LimitedBy, Outcome, Report, StartedAfter};
 use crate::endpoint::{EndpointId, EndpointKey, Life, ServiceName};
 
@@ -49,7 +49,10 @@ enum Progress {
 impl Entry {
     /// The newest life drains, but its drain proper has to wait because it still serves (P7).
     pub(super) fn begin_fallback(&mut self, now: SystemTime) {
-        let drain = self.newest.as_ref().map(|newest| Drain::new(self, &newest.life, now));
+        let drain = self
+            .newest
+            .as_ref()
+            .map(|newest| Drain::new(self, &newest.life, now));
         if let Some(newest) = self.newest.as_mut() {
             newest.drain = drain;
         }
@@ -77,7 +80,12 @@ impl Drain {
             took: None,
             outcome: None,
         };
-        Self { report, closed: None, confirmed: false, cancelled: false }
+        Self {
+            report,
+            closed: None,
+            confirmed: false,
+            cancelled: false,
+        }
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -117,15 +125,27 @@ impl LifeRecord {
     fn counts(&self, report: &Report) -> Counts {
         let endpoint = self.life.endpoint();
         let (request, stream, tunnel) = endpoint.cut();
-        let cut = Cut { request, stream, tunnel };
+        let cut = Cut {
+            request,
+            stream,
+            tunnel,
+        };
         let retried = endpoint.given_back();
         let left = endpoint.in_flight() + retried + cut.total();
         let finished = match self.drain.as_ref().and_then(|drain| drain.closed) {
             Some(_) => report.in_flight_at_start.saturating_sub(left),
             None => 0,
         };
-        let started_after = StartedAfter { fallback: endpoint.started_in_fallback(), affinity: 0 };
-        Counts { finished, retried, cut, started_after }
+        let started_after = StartedAfter {
+            fallback: endpoint.started_in_fallback(),
+            affinity: 0,
+        };
+        Counts {
+            finished,
+            retried,
+            cut,
+            started_after,
+        }
     }
 }
 
@@ -142,66 +162,140 @@ impl Writer {
         let record = self.services.get_mut(service)?;
         let timeout = record.service.settings().drain.timeout;
         let entry = record.entries.get_mut(key)?;
-        let own = entry.listed.as_ref().and_then(|listed| listed.drain_timeout);
+        let own = entry.own_timeout;
         let asked = entry.asked.as_ref().and_then(|asked| asked.timeout);
-        let fresh = entry.life_mut(life).is_some_and(|record| record.drain.is_none());
+        let fresh = entry
+            .life_mut(life)
+            .is_some_and(|record| record.drain.is_none());
         if fresh {
-            let drain = entry.lives().find(|r| r.life.endpoint().id() == life).map(|r| Drain::new(entry, &r.life, now.wall));
+            let drain = entry
+                .lives()
+                .find(|r| r.life.endpoint().id() == life)
+                .map(|r| Drain::new(entry, &r.life, now.wall));
             if let Some(record) = entry.life_mut(life) {
                 record.drain = drain;
             }
         }
         let record = entry.life_mut(life)?;
         let drain = record.drain.as_mut()?;
-        let deadline = (!lifted).then(|| self.plan.begin(life, Deadline::of(now.mono, asked, own, timeout)));
+        let deadline = (!lifted).then(|| {
+            self.plan
+                .begin(life, Deadline::of(now.mono, asked, own, timeout))
+        });
         drain.closed = Some(now.mono);
         drain.cancelled = lifted;
         drain.report.since = now.wall;
         drain.report.deadline = deadline.map(|deadline| now.wall + (deadline.at - now.mono));
-        drain.report.limited_by = deadline.map_or(LimitedBy::Service, |deadline| deadline.limited_by);
+        drain.report.limited_by =
+            deadline.map_or(LimitedBy::Service, |deadline| deadline.limited_by);
         // The moment from which nothing starts here any more (P1).
         drain.report.in_flight_at_start = record.life.drain();
-        Some(Order { endpoint: life, since: now.mono, deadline: deadline.map(|deadline| deadline.at) })
+        Some(Order {
+            endpoint: life,
+            since: now.mono,
+            deadline: deadline.map(|deadline| deadline.at),
+        })
     }
 
     /// Shortens the deadline of a running drain, if it does.
     pub(super) fn shorten(&mut self, service: &ServiceName, key: &EndpointKey, deadline: Deadline) {
-        let Some(entry) = self.services.get_mut(service).and_then(|record| record.entries.get_mut(key)) else { return };
-        let Some(record) = entry.newest.as_mut() else { return };
+        let Some(entry) = self
+            .services
+            .get_mut(service)
+            .and_then(|record| record.entries.get_mut(key))
+        else {
+            return;
+        };
+        let Some(record) = entry.newest.as_mut() else {
+            return;
+        };
         let life = record.life.endpoint().id();
-        let Some(drain) = record.drain.as_mut().filter(|drain| drain.closed.is_some() && !drain.is_over()) else { return };
-        let Some(before) = self.plan.deadline(life).filter(|before| deadline.at < before.at) else { return };
+        let Some(drain) = record
+            .drain
+            .as_mut()
+            .filter(|drain| drain.closed.is_some() && !drain.is_over())
+        else {
+            return;
+        };
+        let Some(before) = self
+            .plan
+            .deadline(life)
+            .filter(|before| deadline.at < before.at)
+        else {
+            return;
+        };
         let in_force = self.plan.begin(life, deadline);
         debug_assert!(in_force.at <= before.at);
-        drain.report.deadline = Some(SystemTime::now() + in_force.at.saturating_duration_since(Instant::now()));
+        drain.report.deadline =
+            Some(SystemTime::now() + in_force.at.saturating_duration_since(Instant::now()));
         drain.report.limited_by = in_force.limited_by;
         let since = drain.closed.unwrap_or(in_force.at);
-        self.order(Order { endpoint: life, since, deadline: Some(in_force.at) });
+        self.order(Order {
+            endpoint: life,
+            since,
+            deadline: Some(in_force.at),
+        });
     }
 
     /// Takes the deadline from a running drain: its endpoint is back, and the old life may finish what it has.
     pub(super) fn lift(&mut self, service: &ServiceName, key: &EndpointKey) {
-        let Some(entry) = self.services.get_mut(service).and_then(|record| record.entries.get_mut(key)) else { return };
-        let Some(record) = entry.newest.as_mut() else { return };
+        let Some(entry) = self
+            .services
+            .get_mut(service)
+            .and_then(|record| record.entries.get_mut(key))
+        else {
+            return;
+        };
+        let Some(record) = entry.newest.as_mut() else {
+            return;
+        };
         let life = record.life.endpoint().id();
-        let Some(drain) = record.drain.as_mut().filter(|drain| drain.closed.is_some() && !drain.is_over()) else { return };
+        let Some(drain) = record
+            .drain
+            .as_mut()
+            .filter(|drain| drain.closed.is_some() && !drain.is_over())
+        else {
+            return;
+        };
         drain.cancelled = true;
         drain.report.deadline = None;
         let since = drain.closed.unwrap_or_else(Instant::now);
         self.plan.end(life);
-        self.order(Order { endpoint: life, since, deadline: None });
+        self.order(Order {
+            endpoint: life,
+            since,
+            deadline: None,
+        });
     }
 
     /// Every worker has confirmed a drain: now it is told (P1).
     pub(super) fn announce_drain(&mut self, life: EndpointId) {
-        let Some((service, key)) = self.lives.get(&life).cloned() else { return };
-        let Some(entry) = self.services.get_mut(&service).and_then(|record| record.entries.get_mut(&key)) else { return };
-        let Some(record) = entry.life_mut(life) else { return };
-        let Some(drain) = record.drain.as_mut().filter(|drain| !drain.confirmed) else { return };
+        let Some((service, key)) = self.lives.get(&life).cloned() else {
+            return;
+        };
+        let Some(entry) = self
+            .services
+            .get_mut(&service)
+            .and_then(|record| record.entries.get_mut(&key))
+        else {
+            return;
+        };
+        let Some(record) = entry.life_mut(life) else {
+            return;
+        };
+        let Some(drain) = record.drain.as_mut().filter(|drain| !drain.confirmed) else {
+            return;
+        };
         drain.confirmed = true;
         let report = Arc::new(drain.report.clone());
         let reason = Reason::Drain(report.cause);
-        self.tell_change(&service, &key, Some(State::Ready), State::Draining, Some(reason));
+        self.tell_change(
+            &service,
+            &key,
+            Some(State::Ready),
+            State::Draining,
+            Some(reason),
+        );
         self.tell(EventKind::DrainStart(report));
     }
 
@@ -211,12 +305,28 @@ impl Writer {
         // Closed and empty means that every place has been given back, so P1 holds whoever has confirmed.
         self.announce_drain(life);
         self.plan.end(life);
-        let Some((service, key)) = self.lives.get(&life).cloned() else { return };
-        let Some(entry) = self.services.get_mut(&service).and_then(|record| record.entries.get_mut(&key)) else { return };
-        let Some(record) = entry.life_mut(life) else { return };
-        let Some(mut report) = record.report_now() else { return };
-        let Some(drain) = record.drain.as_mut() else { return };
-        let took = drain.closed.map(|closed| now.mono.saturating_duration_since(closed));
+        let Some((service, key)) = self.lives.get(&life).cloned() else {
+            return;
+        };
+        let Some(entry) = self
+            .services
+            .get_mut(&service)
+            .and_then(|record| record.entries.get_mut(&key))
+        else {
+            return;
+        };
+        let Some(record) = entry.life_mut(life) else {
+            return;
+        };
+        let Some(mut report) = record.report_now() else {
+            return;
+        };
+        let Some(drain) = record.drain.as_mut() else {
+            return;
+        };
+        let took = drain
+            .closed
+            .map(|closed| now.mono.saturating_duration_since(closed));
         report.ended = Some(now.wall);
         report.took = took;
         report.outcome = Some(match () {
@@ -227,7 +337,13 @@ impl Writer {
         drain.report = report.clone();
         let report = Arc::new(report);
         self.keep(report.clone());
-        self.tell_change(&service, &key, Some(State::Draining), State::Drained, Some(Reason::Drain(report.cause)));
+        self.tell_change(
+            &service,
+            &key,
+            Some(State::Draining),
+            State::Drained,
+            Some(Reason::Drain(report.cause)),
+        );
         self.tell(EventKind::DrainEnd(report));
         self.sweep(&service, &key);
     }
@@ -236,8 +352,13 @@ impl Writer {
         let outcome = report.outcome.unwrap_or(Outcome::Clean);
         let took = report.took.unwrap_or_default();
         let counts = report.counts;
-        let cut = [("request", counts.cut.request), ("stream", counts.cut.stream), ("tunnel", counts.cut.tunnel)];
-        self.metrics.drain_ended(report.service.as_str(), outcome.as_str(), took, &cut);
+        let cut = [
+            ("request", counts.cut.request),
+            ("stream", counts.cut.stream),
+            ("tunnel", counts.cut.tunnel),
+        ];
+        self.metrics
+            .drain_ended(report.service.as_str(), outcome.as_str(), took, &cut);
         info!(
             service = %report.service,
             endpoint = %report.key,
@@ -261,8 +382,12 @@ impl Writer {
 
     /// Buries what nobody needs any more, so that nothing is left behind (P12).
     pub(super) fn sweep(&mut self, service: &ServiceName, key: &EndpointKey) {
-        let Some(record) = self.services.get_mut(service) else { return };
-        let Some(entry) = record.entries.get_mut(key) else { return };
+        let Some(record) = self.services.get_mut(service) else {
+            return;
+        };
+        let Some(entry) = record.entries.get_mut(key) else {
+            return;
+        };
         let over = |record: &LifeRecord| record.drain.as_ref().is_some_and(Drain::is_over);
         let (done, older) = std::mem::take(&mut entry.older).into_iter().partition(over);
         entry.older = older;
@@ -291,7 +416,11 @@ impl Writer {
             }
             self.tell_change(service, key, Some(State::Drained), State::Gone, reason);
         }
-        if self.services.get(service).is_some_and(super::registry::Record::is_over) {
+        if self
+            .services
+            .get(service)
+            .is_some_and(super::registry::Record::is_over)
+        {
             if let Some(record) = self.services.remove(service) {
                 record.source.stop.cancel();
             }
@@ -315,18 +444,28 @@ impl Writer {
     }
 
     fn is_settled(&self, waiter: &Waiter, late: bool) -> bool {
-        waiter.targets.iter().all(|(service, key)| match self.progress(service, key) {
-            Progress::Over => true,
-            Progress::Draining => !waiter.to_the_end || (late && matches!(waiter.answer, Answer::Pod(_))),
-            // A fallback acknowledges nothing; who waits is told so when the time is up (P7).
-            Progress::Fallback => !waiter.to_the_end || late,
-            Progress::Closing => late && matches!(waiter.answer, Answer::Pod(_)),
-        })
+        waiter
+            .targets
+            .iter()
+            .all(|(service, key)| match self.progress(service, key) {
+                Progress::Over => true,
+                Progress::Draining => {
+                    !waiter.to_the_end || (late && matches!(waiter.answer, Answer::Pod(_)))
+                }
+                // A fallback acknowledges nothing; who waits is told so when the time is up (P7).
+                Progress::Fallback => !waiter.to_the_end || late,
+                Progress::Closing => late && matches!(waiter.answer, Answer::Pod(_)),
+            })
     }
 
     fn progress(&self, service: &ServiceName, key: &EndpointKey) -> Progress {
-        let entry = self.services.get(service).and_then(|record| record.entries.get(key));
-        let Some(newest) = entry.and_then(|entry| entry.newest.as_ref()) else { return Progress::Over };
+        let entry = self
+            .services
+            .get(service)
+            .and_then(|record| record.entries.get(key));
+        let Some(newest) = entry.and_then(|entry| entry.newest.as_ref()) else {
+            return Progress::Over;
+        };
         match (newest.standing, &newest.drain) {
             (Standing::Fallback, _) => Progress::Fallback,
             (Standing::Closed, Some(drain)) if drain.is_over() => Progress::Over,
@@ -337,7 +476,11 @@ impl Writer {
     }
 
     fn answer(&mut self, waiter: Waiter) {
-        let mut answers: Vec<_> = waiter.targets.iter().map(|(service, key)| self.drain_answer(service, key)).collect();
+        let mut answers: Vec<_> = waiter
+            .targets
+            .iter()
+            .map(|(service, key)| self.drain_answer(service, key))
+            .collect();
         for answer in answers.iter().filter(|answer| answer.drained) {
             self.promise(&answer.service, &answer.key);
         }
@@ -356,7 +499,10 @@ impl Writer {
 
     /// `drained: true` was answered: it is final until an undrain (P7).
     fn promise(&mut self, service: &ServiceName, key: &EndpointKey) {
-        let entry = self.services.get_mut(service).and_then(|record| record.entries.get_mut(key));
+        let entry = self
+            .services
+            .get_mut(service)
+            .and_then(|record| record.entries.get_mut(key));
         if let Some(entry) = entry.filter(|entry| !entry.settled) {
             entry.settled = true;
             self.apply(service, vec![key.clone()], None);
@@ -364,7 +510,10 @@ impl Writer {
     }
 
     fn drain_answer(&self, service: &ServiceName, key: &EndpointKey) -> DrainAnswer {
-        let entry = self.services.get(service).and_then(|record| record.entries.get(key));
+        let entry = self
+            .services
+            .get(service)
+            .and_then(|record| record.entries.get(key));
         let newest = entry.and_then(|entry| entry.newest.as_ref());
         let Some(newest) = newest else {
             return DrainAnswer {
@@ -389,7 +538,10 @@ impl Writer {
             drained: state == State::Drained,
             reason: newest.reason().map_or("undrained", Reason::as_str),
             in_flight: newest.life.endpoint().in_flight(),
-            cut: report.as_ref().map(|report| report.counts.cut).unwrap_or_default(),
+            cut: report
+                .as_ref()
+                .map(|report| report.counts.cut)
+                .unwrap_or_default(),
             deadline: in_force.and_then(|report| report.deadline),
             limited_by: in_force.map(|report| report.limited_by),
         }
@@ -401,9 +553,19 @@ fn pod_answer(endpoints: Vec<DrainAnswer>) -> PodAnswer {
     let reason = match holding {
         None => "drained".to_owned(),
         Some(answer) if answer.reason == "fallback" => {
-            format!("fallback: {} of service {} still serves because no endpoint is ready", answer.key, answer.service)
+            format!(
+                "fallback: {} of service {} still serves because no endpoint is ready",
+                answer.key, answer.service
+            )
         }
-        Some(answer) => format!("{} in flight at {} of service {}", answer.in_flight, answer.key, answer.service),
+        Some(answer) => format!(
+            "{} in flight at {} of service {}",
+            answer.in_flight, answer.key, answer.service
+        ),
     };
-    PodAnswer { drained: holding.is_none(), reason, endpoints }
+    PodAnswer {
+        drained: holding.is_none(),
+        reason,
+        endpoints,
+    }
 }

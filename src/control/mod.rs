@@ -31,8 +31,8 @@ pub use handle::{
     DrainAnswer, DrainRequest, Handle, HandleError, PodAnswer, PodName, Totals, UndrainAnswer,
 };
 pub use view::{
-    DrainView, DrainsView, EndpointView, Event, EventKind, Holder, Reason, RunningDrain, ServiceView,
-    State,
+    DrainView, DrainsView, EndpointView, Event, EventKind, Holder, Reason, RunningDrain,
+    ServiceView, State,
 };
 pub use writer::{BuildSource, Inbox, Writer, channel};
 
@@ -124,6 +124,9 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { first_set: Duration::from_secs(5), reports: 1000 }
+        Self {
+            first_set: Duration::from_secs(5),
+            reports: 1000,
+        }
     }
 }

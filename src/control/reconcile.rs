@@ -49,15 +49,27 @@ pub(super) fn diff(old: &[Arc<Observed>], new: &[Arc<Observed>]) -> Diff {
 }
 
 fn find(within: &[Arc<Observed>], wanted: &Arc<Observed>) -> Option<usize> {
-    within.iter().take(LOOK_AHEAD).position(|candidate| Arc::ptr_eq(candidate, wanted))
+    within
+        .iter()
+        .take(LOOK_AHEAD)
+        .position(|candidate| Arc::ptr_eq(candidate, wanted))
 }
 
 /// An endpoint that is both missing at its old place and fresh at a new one has moved or changed, not gone.
 fn pair(missing: &[Arc<Observed>], fresh: Vec<Arc<Observed>>) -> Diff {
-    let before: HashMap<&EndpointKey, &Arc<Observed>> = missing.iter().map(|old| (&old.key, old)).collect();
+    let before: HashMap<&EndpointKey, &Arc<Observed>> =
+        missing.iter().map(|old| (&old.key, old)).collect();
     let now: HashMap<&EndpointKey, ()> = fresh.iter().map(|new| (&new.key, ())).collect();
-    let removed = missing.iter().filter(|old| !now.contains_key(&old.key)).map(|old| old.key.clone()).collect();
-    let changed = fresh.iter().filter(|new| before.get(&new.key).is_none_or(|old| *old != *new)).cloned().collect();
+    let removed = missing
+        .iter()
+        .filter(|old| !now.contains_key(&old.key))
+        .map(|old| old.key.clone())
+        .collect();
+    let changed = fresh
+        .iter()
+        .filter(|new| before.get(&new.key).is_none_or(|old| *old != *new))
+        .cloned()
+        .collect();
     Diff { changed, removed }
 }
 
@@ -136,7 +148,9 @@ pub(super) fn source_wants(state: ObservedState, latched: bool) -> Want {
     match state {
         ObservedState::Draining { serving } => Want::Leave { may_serve: serving },
         // A pod that was seen terminating never comes back; whether it still answers, nobody says any more (P8).
-        ObservedState::Ready | ObservedState::NotReady if latched => Want::Leave { may_serve: state == ObservedState::Ready },
+        ObservedState::Ready | ObservedState::NotReady if latched => Want::Leave {
+            may_serve: state == ObservedState::Ready,
+        },
         ObservedState::Ready => Want::Ready,
         ObservedState::NotReady => Want::NotReady,
     }
@@ -165,11 +179,15 @@ mod tests {
     }
 
     fn set() -> impl Strategy<Value = Vec<(u8, u32)>> {
-        (prop::collection::btree_map(any::<u8>(), 0u32..2, 0..60), any::<u64>()).prop_map(|(map, seed)| {
-            let mut list: Vec<_> = map.into_iter().collect();
-            fastrand::Rng::with_seed(seed).shuffle(&mut list);
-            list
-        })
+        (
+            prop::collection::btree_map(any::<u8>(), 0u32..2, 0..60),
+            any::<u64>(),
+        )
+            .prop_map(|(map, seed)| {
+                let mut list: Vec<_> = map.into_iter().collect();
+                fastrand::Rng::with_seed(seed).shuffle(&mut list);
+                list
+            })
     }
 
     proptest! {
@@ -245,7 +263,13 @@ mod tests {
 
     #[test]
     fn a_terminating_pod_never_comes_back() {
-        assert_eq!(source_wants(ObservedState::Ready, true), Want::Leave { may_serve: true });
-        assert_eq!(source_wants(ObservedState::NotReady, true), Want::Leave { may_serve: false });
+        assert_eq!(
+            source_wants(ObservedState::Ready, true),
+            Want::Leave { may_serve: true }
+        );
+        assert_eq!(
+            source_wants(ObservedState::NotReady, true),
+            Want::Leave { may_serve: false }
+        );
     }
 }

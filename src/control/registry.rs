@@ -75,6 +75,8 @@ impl Terminated {
 pub(super) struct Entry {
     /// What the source says; none when it has left its source.
     pub(super) listed: Option<Arc<Observed>>,
+    /// Its own drain timeout, as its source said last: it holds for what has left the source, too.
+    pub(super) own_timeout: Option<Duration>,
     /// Seen terminating under a uid: final.
     pub(super) terminated: bool,
     /// An operator or a hook asked for a drain.
@@ -126,7 +128,9 @@ pub(super) struct Drain {
 impl Record {
     /// What is wanted of an endpoint, all told.
     pub(super) fn want(&self, entry: &Entry) -> Want {
-        let Some(listed) = &entry.listed else { return Want::Leave { may_serve: false } };
+        let Some(listed) = &entry.listed else {
+            return Want::Leave { may_serve: false };
+        };
         if !self.routed || !self.configured {
             return Want::Leave { may_serve: false };
         }
@@ -156,7 +160,9 @@ impl Record {
         }
         match &entry.listed {
             None => causes.push(Cause::Removed),
-            Some(listed) if entry.terminated || matches!(listed.state, ObservedState::Draining { .. }) => {
+            Some(listed)
+                if entry.terminated || matches!(listed.state, ObservedState::Draining { .. }) =>
+            {
                 causes.push(Cause::Source);
             }
             Some(_) => {}
@@ -169,12 +175,23 @@ impl Record {
         let over = self.service.settings().slow_start;
         let mut primary = Vec::with_capacity(self.ready);
         let mut fallback = Vec::new();
-        for record in self.entries.values().filter_map(|entry| entry.newest.as_ref()) {
+        for record in self
+            .entries
+            .values()
+            .filter_map(|entry| entry.newest.as_ref())
+        {
             let endpoint = record.life.endpoint();
             match record.standing {
                 Standing::Ready => {
-                    let ramp = record.ready_since.filter(|_| !over.is_zero()).map(|since| Ramp { since, over });
-                    primary.push(Member { endpoint: endpoint.clone(), weight: record.weight, ramp });
+                    let ramp = record
+                        .ready_since
+                        .filter(|_| !over.is_zero())
+                        .map(|since| Ramp { since, over });
+                    primary.push(Member {
+                        endpoint: endpoint.clone(),
+                        weight: record.weight,
+                        ramp,
+                    });
                 }
                 // Whoever fills in has a weight: with the weight 0 it would be refused although it can serve.
                 Standing::Fallback => fallback.push(Member {
@@ -197,6 +214,7 @@ impl Record {
 impl Entry {
     pub(super) fn new(listed: Arc<Observed>, terminated: bool) -> Self {
         Self {
+            own_timeout: listed.drain_timeout,
             listed: Some(listed),
             terminated,
             asked: None,
@@ -214,11 +232,19 @@ impl Entry {
         self.seen.retain(|(cause, _)| causes.contains(cause));
         for cause in causes {
             if !self.seen.iter().any(|(known, _)| known == cause) {
-                let at = self.asked.as_ref().filter(|asked| asked.cause == *cause).map_or(now, |asked| asked.at);
+                let at = self
+                    .asked
+                    .as_ref()
+                    .filter(|asked| asked.cause == *cause)
+                    .map_or(now, |asked| asked.at);
                 self.seen.push((*cause, at));
             }
         }
-        if let Some(drain) = self.newest.as_mut().and_then(|newest| newest.drain.as_mut()) {
+        if let Some(drain) = self
+            .newest
+            .as_mut()
+            .and_then(|newest| newest.drain.as_mut())
+        {
             for (cause, at) in &self.seen {
                 if !drain.report.seen.iter().any(|(known, _)| known == cause) {
                     drain.report.seen.push((*cause, *at));
@@ -238,7 +264,10 @@ impl Entry {
     }
 
     pub(super) fn life_mut(&mut self, id: crate::endpoint::EndpointId) -> Option<&mut LifeRecord> {
-        self.newest.iter_mut().chain(self.older.iter_mut()).find(|record| record.life.endpoint().id() == id)
+        self.newest
+            .iter_mut()
+            .chain(self.older.iter_mut())
+            .find(|record| record.life.endpoint().id() == id)
     }
 }
 

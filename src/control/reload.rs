@@ -35,17 +35,27 @@ impl Writer {
             self.admit_service(service);
         }
         // At the start nothing is routed yet, so there is nothing to wait for.
-        let wait = if first { std::time::Duration::ZERO } else { self.settings.first_set };
-        self.reload = Some(Reload { desired, until: Instant::now() + wait, answer });
+        let wait = if first {
+            std::time::Duration::ZERO
+        } else {
+            self.settings.first_set
+        };
+        self.reload = Some(Reload {
+            desired,
+            until: Instant::now() + wait,
+            answer,
+        });
     }
 
     /// Puts a waiting config in force once its new services have their first sets, or have not for too long.
     pub(super) fn settle_reload(&mut self, now: Instant) {
         let waits = |reload: &Reload| {
             let unseen = |service: &DesiredService| {
-                self.services.get(&service.settings.name).is_some_and(|record| {
-                    record.source.fresh.is_none() && record.source.fault.is_none()
-                })
+                self.services
+                    .get(&service.settings.name)
+                    .is_some_and(|record| {
+                        record.source.fresh.is_none() && record.source.fault.is_none()
+                    })
             };
             now < reload.until && reload.desired.services.iter().any(unseen)
         };
@@ -76,8 +86,14 @@ impl Writer {
             self.services.insert(name, record);
             return;
         }
-        let returns = self.services.get(&name).is_some_and(|record| !record.configured);
-        let differs = self.services.get(&name).is_some_and(|record| record.source.settings != desired.source);
+        let returns = self
+            .services
+            .get(&name)
+            .is_some_and(|record| !record.configured);
+        let differs = self
+            .services
+            .get(&name)
+            .is_some_and(|record| record.source.settings != desired.source);
         if returns || differs {
             let fresh = self.start_source(&name, &desired.source);
             if let Some(record) = self.services.get_mut(&name) {
@@ -87,11 +103,15 @@ impl Writer {
                 record.source.fresh = old.fresh.filter(|_| !returns);
             }
         }
-        let Some(record) = self.services.get_mut(&name) else { return };
+        let Some(record) = self.services.get_mut(&name) else {
+            return;
+        };
         record.configured = true;
         if *record.service.settings() != *desired.settings {
             let (primary, fallback) = record.tiers();
-            record.service.publish(desired.settings.clone(), primary, fallback);
+            record
+                .service
+                .publish(desired.settings.clone(), primary, fallback);
         }
         let all: Vec<EndpointKey> = record.entries.keys().cloned().collect();
         self.apply(&name, all, None);
@@ -99,15 +119,32 @@ impl Writer {
 
     /// Publishes the routes, then drains what they no longer lead to.
     fn finish_reload(&mut self, reload: Reload) {
-        let routed: HashSet<&ServiceName> = reload.desired.routes.iter().map(|(_, service)| service).collect();
-        let configured: HashSet<&ServiceName> =
-            reload.desired.services.iter().map(|service| &service.settings.name).collect();
+        let routed: HashSet<&ServiceName> = reload
+            .desired
+            .routes
+            .iter()
+            .map(|(_, service)| service)
+            .collect();
+        let configured: HashSet<&ServiceName> = reload
+            .desired
+            .services
+            .iter()
+            .map(|service| &service.settings.name)
+            .collect();
         self.come_back(&routed, &configured);
-        let find = |name: &ServiceName| self.services.get(name).map(|record| record.service.clone());
+        let find =
+            |name: &ServiceName| self.services.get(name).map(|record| record.service.clone());
         self.publisher.publish(&reload.desired.routes, find);
-        let leaving: Vec<ServiceName> = self.services.keys().filter(|name| !(routed.contains(name) && configured.contains(name))).cloned().collect();
+        let leaving: Vec<ServiceName> = self
+            .services
+            .keys()
+            .filter(|name| !(routed.contains(name) && configured.contains(name)))
+            .cloned()
+            .collect();
         for name in leaving {
-            let Some(record) = self.services.get_mut(&name) else { continue };
+            let Some(record) = self.services.get_mut(&name) else {
+                continue;
+            };
             record.routed = routed.contains(&name);
             record.configured = configured.contains(&name);
             if record.configured {
@@ -115,7 +152,10 @@ impl Writer {
             } else {
                 record.source.stop.cancel();
                 record.observed = Arc::default();
-                record.entries.values_mut().for_each(|entry| entry.listed = None);
+                record
+                    .entries
+                    .values_mut()
+                    .for_each(|entry| entry.listed = None);
             }
             self.apply_all(&name);
         }
@@ -131,7 +171,9 @@ impl Writer {
             .services
             .iter()
             .filter(|(name, record)| {
-                routed.contains(name) && configured.contains(name) && !(record.routed && record.configured)
+                routed.contains(name)
+                    && configured.contains(name)
+                    && !(record.routed && record.configured)
             })
             .map(|(name, _)| name.clone())
             .collect();
@@ -144,7 +186,9 @@ impl Writer {
     }
 
     fn apply_all(&mut self, name: &ServiceName) {
-        let Some(record) = self.services.get(name) else { return };
+        let Some(record) = self.services.get(name) else {
+            return;
+        };
         if record.is_over() {
             // It never had an endpoint, or none is left: nothing has to drain.
             if let Some(record) = self.services.remove(name) {

@@ -6,13 +6,15 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::Command;
 use super::drains::{Answer, Waiter};
-use super::handle::{DrainAnswer, DrainRequest, HandleError, PodAnswer, PodName, Request, Totals, UndrainAnswer};
+use super::handle::{
+    DrainAnswer, DrainRequest, HandleError, PodAnswer, PodName, Request, Totals, UndrainAnswer,
+};
 use super::reconcile::Want;
-use super::registry::{Asked, LifeRecord, Record};
+use super::registry::{Asked, Entry, LifeRecord, Record};
 use super::view::{DrainView, DrainsView, EndpointView, Reason, RunningDrain, ServiceView, State};
 use super::writer::Writer;
-use super::Command;
 use crate::drain::{Cause, Deadline, LimitedBy};
 use crate::endpoint::{EndpointKey, ServiceName};
 
@@ -22,31 +24,52 @@ impl Writer {
         match request {
             Request::Services(answer) => {
                 let now = Instant::now();
-                let _ = answer.send(self.services.values().map(|record| self.service_view(record, now)).collect());
+                let _ = answer.send(
+                    self.services
+                        .values()
+                        .map(|record| self.service_view(record, now))
+                        .collect(),
+                );
             }
             Request::Service(name, answer) => {
                 let record = self.services.get(&ServiceName::from(name.as_str()));
                 let _ = answer.send(record.map(|record| self.service_view(record, Instant::now())));
             }
             Request::Drain(asked, answer) => self.ask_drain(&asked, answer),
-            Request::Undrain { service, endpoint, answer } => {
+            Request::Undrain {
+                service,
+                endpoint,
+                answer,
+            } => {
                 let _ = answer.send(self.undrain(&service, &endpoint));
             }
             Request::DrainPod { pod, limit, answer } => self.drain_pod(&pod, limit, answer),
             Request::Drains(answer) => self.drains(answer),
             Request::Ready(answer) => {
-                let waiting = self.services.iter().filter(|(_, record)| record.configured && record.source.fresh.is_none());
+                let waiting = self
+                    .services
+                    .iter()
+                    .filter(|(_, record)| record.configured && record.source.fresh.is_none());
                 let _ = answer.send(waiting.map(|(name, _)| name.clone()).collect());
             }
             Request::Totals(answer) => {
                 let now = Instant::now();
-                let _ = answer.send(self.services.iter().map(|(name, record)| totals(name, record, now)).collect());
+                let _ = answer.send(
+                    self.services
+                        .iter()
+                        .map(|(name, record)| totals(name, record, now))
+                        .collect(),
+                );
             }
             Request::Reload(desired, answer) => self.begin_reload(desired, Some(answer)),
         }
     }
 
-    fn ask_drain(&mut self, request: &DrainRequest, answer: oneshot::Sender<Result<DrainAnswer, HandleError>>) {
+    fn ask_drain(
+        &mut self,
+        request: &DrainRequest,
+        answer: oneshot::Sender<Result<DrainAnswer, HandleError>>,
+    ) {
         let (service, key) = match self.find(&request.service, &request.endpoint) {
             Ok(found) => found,
             Err(error) => {
@@ -64,13 +87,27 @@ impl Writer {
     }
 
     /// Notes that somebody wants an endpoint drained. Returns how long the drain may take.
-    fn note_asked(&mut self, service: &ServiceName, key: &EndpointKey, cause: Cause, timeout: Option<Duration>) -> Duration {
+    fn note_asked(
+        &mut self,
+        service: &ServiceName,
+        key: &EndpointKey,
+        cause: Cause,
+        timeout: Option<Duration>,
+    ) -> Duration {
         let now = Instant::now();
-        let Some(record) = self.services.get_mut(service) else { return Duration::ZERO };
+        let Some(record) = self.services.get_mut(service) else {
+            return Duration::ZERO;
+        };
         let configured = record.service.settings().drain.timeout;
-        let Some(entry) = record.entries.get_mut(key) else { return Duration::ZERO };
-        let own = entry.listed.as_ref().and_then(|listed| listed.drain_timeout);
-        let asked = entry.asked.get_or_insert(Asked { cause, timeout, at: SystemTime::now() });
+        let Some(entry) = record.entries.get_mut(key) else {
+            return Duration::ZERO;
+        };
+        let own = entry.own_timeout;
+        let asked = entry.asked.get_or_insert(Asked {
+            cause,
+            timeout,
+            at: SystemTime::now(),
+        });
         // An operator's word outlasts a hook's (P16).
         if cause == Cause::Operator {
             asked.cause = cause;
@@ -79,14 +116,24 @@ impl Writer {
         let patience = Deadline::of(now, timeout, own, configured).at - now;
         self.apply(service, vec![key.clone()], None);
         if let Some(timeout) = timeout {
-            self.shorten(service, key, Deadline { at: now + timeout, limited_by: LimitedBy::Operator });
+            self.shorten(
+                service,
+                key,
+                Deadline {
+                    at: now + timeout,
+                    limited_by: LimitedBy::Operator,
+                },
+            );
         }
         patience
     }
 
     fn undrain(&mut self, service: &str, endpoint: &str) -> Result<UndrainAnswer, HandleError> {
         let (service, key) = self.find(service, endpoint)?;
-        let missing = || HandleError::NoEndpoint { service: service.to_string(), endpoint: endpoint.into() };
+        let missing = || HandleError::NoEndpoint {
+            service: service.to_string(),
+            endpoint: endpoint.into(),
+        };
         let record = self.services.get_mut(&service).ok_or_else(missing)?;
         let entry = record.entries.get_mut(&key).ok_or_else(missing)?;
         if entry.asked.take().is_none() && matches!(entry.want, Want::Leave { .. }) {
@@ -98,23 +145,40 @@ impl Writer {
             self.lift(&service, &key);
         }
         self.apply(&service, vec![key.clone()], Some(&key));
-        let newest = self.services.get(&service).and_then(|record| record.entries.get(&key)).and_then(|e| e.newest.as_ref());
+        let newest = self
+            .services
+            .get(&service)
+            .and_then(|record| record.entries.get(&key))
+            .and_then(|e| e.newest.as_ref());
         let state = newest.map_or(State::Gone, LifeRecord::state);
-        Ok(UndrainAnswer { service, key, state })
+        Ok(UndrainAnswer {
+            service,
+            key,
+            state,
+        })
     }
 
     fn drain_pod(&mut self, pod: &PodName, limit: Duration, answer: oneshot::Sender<PodAnswer>) {
         let targets = self.endpoints_of(pod);
         if targets.is_empty() {
             let reason = "serves nothing here".to_owned();
-            let _ = answer.send(PodAnswer { drained: true, reason, endpoints: Vec::new() });
+            let _ = answer.send(PodAnswer {
+                drained: true,
+                reason,
+                endpoints: Vec::new(),
+            });
             return;
         }
         for (service, key) in &targets {
             self.note_asked(service, key, Cause::Hook, None);
         }
         let until = Some(Instant::now() + limit);
-        self.waiters.push(Waiter { targets, to_the_end: true, until, answer: Answer::Pod(answer) });
+        self.waiters.push(Waiter {
+            targets,
+            to_the_end: true,
+            until,
+            answer: Answer::Pod(answer),
+        });
     }
 
     fn endpoints_of(&self, pod: &PodName) -> Vec<(ServiceName, EndpointKey)> {
@@ -122,30 +186,49 @@ impl Writer {
             let about = record.life.endpoint().about();
             match pod {
                 PodName::Name(name) => about.pod.as_deref() == Some(name),
-                PodName::Address(ip) => about.address.ip().to_canonical() == IpAddr::to_canonical(ip),
+                PodName::Address(ip) => {
+                    about.address.ip().to_canonical() == IpAddr::to_canonical(ip)
+                }
             }
         };
         let mut found = Vec::new();
         for (service, record) in &self.services {
-            let here = record.entries.iter().filter(|(_, entry)| entry.newest.as_ref().is_some_and(is_it));
+            let here = record
+                .entries
+                .iter()
+                .filter(|(_, entry)| entry.newest.as_ref().is_some_and(is_it));
             found.extend(here.map(|(key, _)| (service.clone(), key.clone())));
         }
         found
     }
 
     /// An id, or an address when only one id has it.
-    fn find(&self, service: &str, endpoint: &str) -> Result<(ServiceName, EndpointKey), HandleError> {
+    fn find(
+        &self,
+        service: &str,
+        endpoint: &str,
+    ) -> Result<(ServiceName, EndpointKey), HandleError> {
         let name = ServiceName::from(service);
-        let record = self.services.get(&name).ok_or_else(|| HandleError::NoService(service.into()))?;
+        let record = self
+            .services
+            .get(&name)
+            .ok_or_else(|| HandleError::NoService(service.into()))?;
         let key = EndpointKey::from(endpoint);
         if record.entries.contains_key(&key) {
             return Ok((name, key));
         }
-        let missing = || HandleError::NoEndpoint { service: service.into(), endpoint: endpoint.into() };
+        let missing = || HandleError::NoEndpoint {
+            service: service.into(),
+            endpoint: endpoint.into(),
+        };
         let address: std::net::SocketAddr = endpoint.parse().map_err(|_| missing())?;
         let has = |record: &LifeRecord| record.life.endpoint().about().address == address;
-        let mut ids: Vec<_> =
-            record.entries.iter().filter(|(_, entry)| entry.lives().any(has)).map(|(key, _)| key.clone()).collect();
+        let mut ids: Vec<_> = record
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.lives().any(has))
+            .map(|(key, _)| key.clone())
+            .collect();
         ids.sort();
         match ids.len() {
             0 => Err(missing()),
@@ -158,35 +241,78 @@ impl Writer {
     }
 
     fn service_view(&self, record: &Record, now: Instant) -> ServiceView {
-        let listed = record.observed.endpoints.iter().map(|observed| &observed.key);
-        let mut left: Vec<_> = record.entries.iter().filter(|(_, entry)| entry.listed.is_none()).map(|(key, _)| key).collect();
+        let listed = record
+            .observed
+            .endpoints
+            .iter()
+            .map(|observed| &observed.key);
+        let mut left: Vec<_> = record
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.listed.is_none())
+            .map(|(key, _)| key)
+            .collect();
         left.sort();
-        let entries = listed.chain(left).filter_map(|key| record.entries.get(key).map(|entry| (key, entry)));
+        let entries = listed
+            .chain(left)
+            .filter_map(|key| record.entries.get(key).map(|entry| (key, entry)));
         let mut endpoints = Vec::with_capacity(record.entries.len());
         for (key, entry) in entries {
-            endpoints.extend(entry.lives().map(|life| self.endpoint_view(key, life, record, now)));
+            endpoints.extend(self.endpoint_views(key, entry, record, now));
         }
         ServiceView {
             name: record.service.name().clone(),
             source: record.source.kind,
             source_up: record.source.fault.is_none() && record.source.fresh.is_some(),
             source_fault: record.source.fault.clone(),
-            source_age: record.source.fresh.map(|fresh| now.saturating_duration_since(fresh)),
+            source_age: record
+                .source
+                .fresh
+                .map(|fresh| now.saturating_duration_since(fresh)),
             endpoints,
         }
     }
 
-    fn endpoint_view(&self, key: &EndpointKey, life: &LifeRecord, record: &Record, now: Instant) -> EndpointView {
+    /// All lives of one endpoint. Its attributes are what the source says now, of the newest; the others keep theirs.
+    fn endpoint_views(
+        &self,
+        key: &EndpointKey,
+        entry: &Entry,
+        record: &Record,
+        now: Instant,
+    ) -> Vec<EndpointView> {
+        let mut views: Vec<_> = entry
+            .lives()
+            .map(|life| self.endpoint_view(key, life, record, now))
+            .collect();
+        if let (Some(newest), Some(listed)) = (views.first_mut(), &entry.listed) {
+            newest.pod.clone_from(&listed.pod);
+            newest.zone.clone_from(&listed.zone);
+        }
+        views
+    }
+
+    fn endpoint_view(
+        &self,
+        key: &EndpointKey,
+        life: &LifeRecord,
+        record: &Record,
+        now: Instant,
+    ) -> EndpointView {
         let endpoint = life.life.endpoint();
         let about = endpoint.about();
         let over = record.service.settings().slow_start;
-        let ramping = life.state() == State::Ready && life.ready_since.is_some_and(|since| now < since + over);
+        let ramping = life.state() == State::Ready
+            && life.ready_since.is_some_and(|since| now < since + over);
         let drain = life.report_now().map(|report| DrainView {
             since: report.since,
             deadline: report.deadline,
             left: match report.ended {
                 Some(_) => None,
-                None => self.plan.deadline(endpoint.id()).map(|deadline| deadline.at.saturating_duration_since(now)),
+                None => self
+                    .plan
+                    .deadline(endpoint.id())
+                    .map(|deadline| deadline.at.saturating_duration_since(now)),
             },
             cut: report.counts.cut,
             cause: report.cause,
@@ -208,19 +334,31 @@ impl Writer {
 
     /// All drains; what holds the running ones is asked of the workers, beside the loop.
     fn drains(&self, answer: oneshot::Sender<DrainsView>) {
-        let lives = self.services.values().flat_map(|record| record.entries.values()).flat_map(|entry| entry.lives());
+        let lives = self
+            .services
+            .values()
+            .flat_map(|record| record.entries.values())
+            .flat_map(|entry| entry.lives());
         let mut running: Vec<RunningDrain> = lives
             .filter(|life| life.drain.as_ref().is_some_and(|drain| !drain.is_over()))
             .filter_map(|life| {
                 let in_flight = life.life.endpoint().in_flight();
-                Some(RunningDrain { report: life.report_now()?, in_flight, holders: Vec::new() })
+                Some(RunningDrain {
+                    report: life.report_now()?,
+                    in_flight,
+                    holders: Vec::new(),
+                })
             })
             .collect();
         running.sort_by_key(|drain| drain.report.since);
         let done = self.reports.iter().cloned().collect();
         let workers = self.workers.clone();
         self.sources.spawn_local(async move {
-            for drain in running.iter_mut().filter(|drain| drain.in_flight > 0).take(HELD_MAX) {
+            for drain in running
+                .iter_mut()
+                .filter(|drain| drain.in_flight > 0)
+                .take(HELD_MAX)
+            {
                 drain.holders = holders(&workers, drain.report.life).await;
             }
             let _ = answer.send(DrainsView { running, done });
@@ -232,11 +370,18 @@ impl Writer {
 const HELD_MAX: usize = 100;
 const HOLDERS_MAX: usize = 10;
 
-async fn holders(workers: &[tokio::sync::mpsc::Sender<Command>], endpoint: crate::endpoint::EndpointId) -> Vec<super::Holder> {
+async fn holders(
+    workers: &[tokio::sync::mpsc::Sender<Command>],
+    endpoint: crate::endpoint::EndpointId,
+) -> Vec<super::Holder> {
     let mut asked = Vec::new();
     for worker in workers {
         let (answer, answered) = oneshot::channel();
-        if worker.send(Command::Holders { endpoint, answer }).await.is_ok() {
+        if worker
+            .send(Command::Holders { endpoint, answer })
+            .await
+            .is_ok()
+        {
             asked.push(answered);
         }
     }
@@ -259,6 +404,14 @@ fn totals(service: &ServiceName, record: &Record, now: Instant) -> Totals {
         }
         in_flight += life.life.endpoint().in_flight();
     }
-    let source_age = record.source.fresh.map(|fresh| now.saturating_duration_since(fresh));
-    Totals { service: service.clone(), states, in_flight, source_age }
+    let source_age = record
+        .source
+        .fresh
+        .map(|fresh| now.saturating_duration_since(fresh));
+    Totals {
+        service: service.clone(),
+        states,
+        in_flight,
+        source_age,
+    }
 }

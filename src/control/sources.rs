@@ -23,11 +23,20 @@ impl Writer {
         let observer = Observer::new(service.clone(), generation, self.news.clone());
         self.sources.spawn_local(source.run(observer, stop.clone()));
         self.metrics.source_up(service.as_str(), kind, false);
-        Source { settings: settings.clone(), kind, generation, stop, fault: None, fresh: None }
+        Source {
+            settings: settings.clone(),
+            kind,
+            generation,
+            stop,
+            fault: None,
+            fresh: None,
+        }
     }
 
     pub(super) fn heard(&mut self, news: News) {
-        let Some(record) = self.services.get_mut(&news.service) else { return };
+        let Some(record) = self.services.get_mut(&news.service) else {
+            return;
+        };
         if record.source.generation != news.generation {
             return;
         }
@@ -43,9 +52,12 @@ impl Writer {
 
     /// The source sees; what it saw is as fresh as now. The age of the first set is noted by `observed`.
     fn source_sees(&mut self, service: &ServiceName, result: &str) {
-        let Some(record) = self.services.get_mut(service) else { return };
+        let Some(record) = self.services.get_mut(service) else {
+            return;
+        };
         let source = &mut record.source;
-        self.metrics.source_update(service.as_str(), source.kind, result);
+        self.metrics
+            .source_update(service.as_str(), source.kind, result);
         self.metrics.source_up(service.as_str(), source.kind, true);
         let recovered = source.fault.take();
         if source.fresh.is_some() {
@@ -53,15 +65,22 @@ impl Writer {
         }
         if recovered.is_some() {
             info!(%service, source = source.kind, "the source sees again");
-            self.tell(EventKind::Source { service: service.clone(), to: "up", reason: None });
+            self.tell(EventKind::Source {
+                service: service.clone(),
+                to: "up",
+                reason: None,
+            });
         }
     }
 
     /// The source cannot see: nothing changes but what is told about it (P9).
     fn source_fails(&mut self, service: &ServiceName, fault: String) {
-        let Some(record) = self.services.get_mut(service) else { return };
+        let Some(record) = self.services.get_mut(service) else {
+            return;
+        };
         let source = &mut record.source;
-        self.metrics.source_update(service.as_str(), source.kind, "error");
+        self.metrics
+            .source_update(service.as_str(), source.kind, "error");
         self.metrics.source_up(service.as_str(), source.kind, false);
         if source.fresh.is_some() {
             warn!(%service, source = source.kind, error = %fault, "the source cannot see; the last good set stays");
@@ -69,13 +88,19 @@ impl Writer {
             warn!(%service, source = source.kind, error = %fault, "the source cannot see, and never could");
         }
         source.fault = Some(fault.clone());
-        self.tell(EventKind::Source { service: service.clone(), to: "down", reason: Some(fault) });
+        self.tell(EventKind::Source {
+            service: service.clone(),
+            to: "down",
+            reason: Some(fault),
+        });
     }
 
     /// A full set: what has changed is brought to what is wanted (P2).
     fn observed(&mut self, service: &ServiceName, observation: &Arc<Observation>) {
         let began = Instant::now();
-        let Some(record) = self.services.get_mut(service) else { return };
+        let Some(record) = self.services.get_mut(service) else {
+            return;
+        };
         let found = diff(&record.observed.endpoints, &observation.endpoints);
         record.observed = observation.clone();
         let mut dirty = Vec::with_capacity(found.changed.len() + found.removed.len());
@@ -98,18 +123,28 @@ impl Writer {
 
     fn list(&mut self, service: &ServiceName, observed: Arc<Observed>) -> EndpointKey {
         let key = observed.key.clone();
-        let Some(record) = self.services.get_mut(service) else { return key };
-        let terminating = observed.latched && matches!(observed.state, ObservedState::Draining { .. });
+        let Some(record) = self.services.get_mut(service) else {
+            return key;
+        };
+        let terminating =
+            observed.latched && matches!(observed.state, ObservedState::Draining { .. });
         let terminated = terminating || (observed.latched && record.terminated.contains(&key));
         match record.entries.get_mut(&key) {
             None => {
-                record.entries.insert(key.clone(), Entry::new(observed, terminated));
+                record
+                    .entries
+                    .insert(key.clone(), Entry::new(observed, terminated));
             }
             Some(entry) => {
+                entry.own_timeout = observed.drain_timeout;
                 let was = entry.listed.replace(observed);
                 entry.terminated |= terminated;
-                let returned = was.is_none_or(|was| matches!(was.state, ObservedState::Draining { .. }));
-                let ready = entry.listed.as_ref().is_some_and(|now| now.state == ObservedState::Ready);
+                let returned =
+                    was.is_none_or(|was| matches!(was.state, ObservedState::Draining { .. }));
+                let ready = entry
+                    .listed
+                    .as_ref()
+                    .is_some_and(|now| now.state == ObservedState::Ready);
                 // What was promised of the old life is no promise of the one that begins now (P8).
                 if returned && ready && entry.asked.is_none() && !entry.terminated {
                     entry.settled = false;
@@ -120,7 +155,11 @@ impl Writer {
     }
 
     fn unlist(&mut self, service: &ServiceName, key: &EndpointKey) {
-        if let Some(entry) = self.services.get_mut(service).and_then(|record| record.entries.get_mut(key)) {
+        if let Some(entry) = self
+            .services
+            .get_mut(service)
+            .and_then(|record| record.entries.get_mut(key))
+        {
             entry.listed = None;
             // An operator's drain ends when its id leaves the source (P16).
             entry.asked = None;
@@ -131,11 +170,28 @@ impl Writer {
     fn shorten_own(&mut self, service: &ServiceName, keys: &[EndpointKey]) {
         use crate::drain::{Deadline, LimitedBy};
         for key in keys {
-            let Some(entry) = self.services.get(service).and_then(|record| record.entries.get(key)) else { continue };
-            let own = entry.listed.as_ref().and_then(|listed| listed.drain_timeout);
-            let closed = entry.newest.as_ref().and_then(|newest| newest.drain.as_ref()).and_then(|drain| drain.closed);
+            let Some(entry) = self
+                .services
+                .get(service)
+                .and_then(|record| record.entries.get(key))
+            else {
+                continue;
+            };
+            let own = entry.own_timeout;
+            let closed = entry
+                .newest
+                .as_ref()
+                .and_then(|newest| newest.drain.as_ref())
+                .and_then(|drain| drain.closed);
             if let (Some(own), Some(closed)) = (own, closed) {
-                self.shorten(service, key, Deadline { at: closed + own, limited_by: LimitedBy::Endpoint });
+                self.shorten(
+                    service,
+                    key,
+                    Deadline {
+                        at: closed + own,
+                        limited_by: LimitedBy::Endpoint,
+                    },
+                );
             }
         }
     }

@@ -43,7 +43,13 @@ const NEWS_MAX: usize = 256;
 pub fn channel() -> (Handle, Inbox) {
     let (send, requests) = mpsc::channel(REQUESTS_MAX);
     let (events, _) = broadcast::channel(EVENTS_MAX);
-    (Handle { requests: send, events: events.clone() }, Inbox { requests, events })
+    (
+        Handle {
+            requests: send,
+            events: events.clone(),
+        },
+        Inbox { requests, events },
+    )
 }
 
 /// The one writer (law 9).
@@ -158,7 +164,10 @@ impl Writer {
     fn next_wake(&self) -> Option<Instant> {
         let waiting = self.waiters.iter().filter_map(|waiter| waiter.until).min();
         let reload = self.reload.as_ref().map(|reload| reload.until);
-        [self.plan.next(), waiting, reload].into_iter().flatten().min()
+        [self.plan.next(), waiting, reload]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn timer(&mut self, now: Instant) {
@@ -168,8 +177,13 @@ impl Writer {
         }
         for life in &due {
             if let Some((service, key)) = self.lives.get(life)
-                && let Some(entry) = self.services.get(service).and_then(|record| record.entries.get(key))
-                && let Some(record) = entry.lives().find(|record| record.life.endpoint().id() == *life)
+                && let Some(entry) = self
+                    .services
+                    .get(service)
+                    .and_then(|record| record.entries.get(key))
+                && let Some(record) = entry
+                    .lives()
+                    .find(|record| record.life.endpoint().id() == *life)
             {
                 let in_flight = record.life.endpoint().in_flight();
                 tracing::warn!(%service, endpoint = %key, in_flight, "drain deadline: cutting what is in flight");
@@ -181,16 +195,26 @@ impl Writer {
     /// Brings endpoints of one service to what is wanted of them: admit, publish, drain.
     ///
     /// `lifted`: an operator has put this endpoint back, so its old life has no deadline any more.
-    pub(super) fn apply(&mut self, service: &ServiceName, mut dirty: Vec<EndpointKey>, lifted: Option<&EndpointKey>) {
+    pub(super) fn apply(
+        &mut self,
+        service: &ServiceName,
+        mut dirty: Vec<EndpointKey>,
+        lifted: Option<&EndpointKey>,
+    ) {
         let now = Now::new();
-        let Some(record) = self.services.get_mut(service) else { return };
+        let Some(record) = self.services.get_mut(service) else {
+            return;
+        };
         let was_ready = record.ready > 0;
         for key in &dirty {
             refresh(record, key, now.wall);
         }
         let anyone_ready = record.ready > 0;
         if anyone_ready != was_ready {
-            let leaving = record.entries.iter().filter(|(_, entry)| matches!(entry.want, Want::Leave { .. }));
+            let leaving = record
+                .entries
+                .iter()
+                .filter(|(_, entry)| matches!(entry.want, Want::Leave { .. }));
             dirty.extend(leaving.map(|(key, _)| key.clone()));
         }
         let mut closing = Vec::new();
@@ -216,9 +240,13 @@ impl Writer {
         now: &Now,
         closing: &mut Vec<(EndpointKey, EndpointId)>,
     ) -> bool {
-        let Some(record) = self.services.get_mut(service) else { return false };
+        let Some(record) = self.services.get_mut(service) else {
+            return false;
+        };
         let first_set = record.source.fresh.is_none();
-        let Some(entry) = record.entries.get_mut(key) else { return false };
+        let Some(entry) = record.entries.get_mut(key) else {
+            return false;
+        };
         let standing = entry.newest.as_ref().map(|newest| newest.standing);
         let mut step = step(entry.want, standing, anyone_ready);
         if moved(entry) && !matches!(step, Step::Close) && standing != Some(Standing::Closed) {
@@ -228,19 +256,25 @@ impl Writer {
         let weight = entry.listed.as_ref().map(|listed| listed.weight);
         match step {
             Step::Keep => {
-                let Some(newest) = entry.newest.as_mut() else { return false };
+                let Some(newest) = entry.newest.as_mut() else {
+                    return false;
+                };
                 let changed = weight.is_some_and(|weight| weight != newest.weight);
                 newest.weight = weight.unwrap_or(newest.weight);
                 changed && matches!(newest.standing, Standing::Ready | Standing::Fallback)
             }
             Step::Close => {
-                let Some(newest) = entry.newest.as_mut() else { return false };
+                let Some(newest) = entry.newest.as_mut() else {
+                    return false;
+                };
                 newest.standing = Standing::Closed;
                 closing.push((key.clone(), newest.life.endpoint().id()));
                 true
             }
             Step::Move(standing) => {
-                let Some(newest) = entry.newest.as_mut() else { return false };
+                let Some(newest) = entry.newest.as_mut() else {
+                    return false;
+                };
                 let from = newest.state();
                 newest.standing = standing;
                 newest.weight = weight.unwrap_or(newest.weight);
@@ -259,7 +293,9 @@ impl Writer {
                     }
                     entry.older.push(old);
                 }
-                let Some(listed) = entry.listed.clone() else { return false };
+                let Some(listed) = entry.listed.clone() else {
+                    return false;
+                };
                 let about = About {
                     service: service.clone(),
                     key: key.clone(),
@@ -294,7 +330,9 @@ impl Writer {
     pub(super) fn publish(&mut self, service: &ServiceName) {
         if let Some(record) = self.services.get(service) {
             let (primary, fallback) = record.tiers();
-            record.service.publish(record.service.settings(), primary, fallback);
+            record
+                .service
+                .publish(record.service.settings(), primary, fallback);
             record.service.waiting().ring_all();
         }
     }
@@ -316,8 +354,14 @@ impl Writer {
         }
         let batch = self.next_batch;
         self.next_batch += 1;
-        self.batches.insert(batch, orders.iter().map(|order| order.endpoint).collect());
-        let confirm = Confirm { _shared: Arc::new(Confirmation { batch, told: self.confirmed.clone() }) };
+        self.batches
+            .insert(batch, orders.iter().map(|order| order.endpoint).collect());
+        let confirm = Confirm {
+            _shared: Arc::new(Confirmation {
+                batch,
+                told: self.confirmed.clone(),
+            }),
+        };
         self.outbox.push(Outgoing::Drain(orders.into(), confirm));
     }
 
@@ -336,9 +380,10 @@ impl Writer {
         for outgoing in std::mem::take(&mut self.outbox) {
             for worker in &self.workers {
                 let command = match &outgoing {
-                    Outgoing::Drain(orders, confirm) => {
-                        Command::Drain { orders: orders.clone(), confirm: confirm.clone() }
-                    }
+                    Outgoing::Drain(orders, confirm) => Command::Drain {
+                        orders: orders.clone(),
+                        confirm: confirm.clone(),
+                    },
                     Outgoing::Window(order) => Command::Window(*order),
                     Outgoing::Cut(lives) => Command::Cut(lives.clone()),
                 };
@@ -355,12 +400,19 @@ impl Writer {
 
     pub(super) fn tell(&self, kind: EventKind) {
         // An error only means that nobody listens.
-        let _ = self.events.send(Arc::new(Event { time: SystemTime::now(), kind }));
+        let _ = self.events.send(Arc::new(Event {
+            time: SystemTime::now(),
+            kind,
+        }));
     }
 
     /// Tells the state of an endpoint's newest life, and logs it.
     pub(super) fn tell_state(&self, service: &ServiceName, key: &EndpointKey, from: Option<State>) {
-        let newest = self.services.get(service).and_then(|record| record.entries.get(key)).and_then(|e| e.newest.as_ref());
+        let newest = self
+            .services
+            .get(service)
+            .and_then(|record| record.entries.get(key))
+            .and_then(|e| e.newest.as_ref());
         if let Some(newest) = newest {
             self.tell_change(service, key, from, newest.state(), newest.reason());
         }
@@ -376,7 +428,13 @@ impl Writer {
     ) {
         let why = reason.map_or("", Reason::as_str);
         info!(%service, endpoint = %key, from = from.map_or("", State::as_str), to = to.as_str(), reason = why, "endpoint");
-        self.tell(EventKind::State { service: service.clone(), key: key.clone(), from, to, reason });
+        self.tell(EventKind::State {
+            service: service.clone(),
+            key: key.clone(),
+            from,
+            to,
+            reason,
+        });
     }
 }
 
@@ -388,19 +446,32 @@ pub(super) struct Now {
 
 impl Now {
     pub(super) fn new() -> Self {
-        Self { mono: Instant::now(), wall: SystemTime::now() }
+        Self {
+            mono: Instant::now(),
+            wall: SystemTime::now(),
+        }
     }
 }
 
 /// Brings what is wanted of an entry up to date, and the count of those that are ready.
 fn refresh(record: &mut Record, key: &EndpointKey, now: SystemTime) {
-    let Some(entry) = record.entries.get(key) else { return };
+    let Some(entry) = record.entries.get(key) else {
+        return;
+    };
     let want = record.want(entry);
     let causes = record.causes(entry);
     let counts = |want: Want, entry: &Entry| {
-        usize::from(want == Want::Ready && entry.listed.as_ref().is_some_and(|listed| listed.weight > 0))
+        usize::from(
+            want == Want::Ready
+                && entry
+                    .listed
+                    .as_ref()
+                    .is_some_and(|listed| listed.weight > 0),
+        )
     };
-    let Some(entry) = record.entries.get_mut(key) else { return };
+    let Some(entry) = record.entries.get_mut(key) else {
+        return;
+    };
     record.ready -= usize::from(entry.counted);
     entry.want = want;
     entry.counted = counts(want, entry) == 1;

@@ -102,7 +102,9 @@ pub struct Observation {
 
 impl From<Vec<Observed>> for Observation {
     fn from(endpoints: Vec<Observed>) -> Self {
-        Self { endpoints: endpoints.into_iter().map(Arc::new).collect() }
+        Self {
+            endpoints: endpoints.into_iter().map(Arc::new).collect(),
+        }
     }
 }
 
@@ -119,7 +121,9 @@ impl Observation {
                     *new = next.clone();
                     continue;
                 }
-                Some(_) if known.is_empty() => known.extend(previous.endpoints.iter().map(|old| (&old.key, old))),
+                Some(_) if known.is_empty() => {
+                    known.extend(previous.endpoints.iter().map(|old| (&old.key, old)))
+                }
                 _ => {}
             }
             if let Some(same) = known.get(&new.key).filter(|old| *old == &&*new) {

@@ -32,7 +32,10 @@ impl InFlight {
     /// Gives the place back before a byte was written: no work has started here (P1).
     pub fn give_back(self) {
         // Relaxed: read after the edge, which the gate orders after the drop below.
-        self.endpoint.tally.given_back.fetch_add(1, Ordering::Relaxed);
+        self.endpoint
+            .tally
+            .given_back
+            .fetch_add(1, Ordering::Relaxed);
         if self.fallback {
             self.endpoint.tally.fallback.fetch_sub(1, Ordering::Relaxed);
         }

@@ -21,7 +21,11 @@ impl Load {
     pub fn note(&self, latency: Duration) {
         let sample = latency.as_secs_f64();
         let mean = self.seconds();
-        let next = if sample > mean { sample } else { mean + (sample - mean) * GAIN };
+        let next = if sample > mean {
+            sample
+        } else {
+            mean + (sample - mean) * GAIN
+        };
         self.mean.store(next.to_bits(), Ordering::Relaxed);
     }
 

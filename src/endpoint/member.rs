@@ -31,7 +31,8 @@ impl Ramp {
     /// The share at a moment: a tenth at first, the whole at the end.
     #[must_use]
     pub fn share(&self, now: Instant) -> f64 {
-        let done = now.saturating_duration_since(self.since).as_secs_f64() / self.over.as_secs_f64();
+        let done =
+            now.saturating_duration_since(self.since).as_secs_f64() / self.over.as_secs_f64();
         // A share of nothing would never warm anything up; `min` also turns the NaN of a zero ramp into the whole.
         (0.1 + 0.9 * done).min(1.0)
     }

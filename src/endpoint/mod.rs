@@ -95,7 +95,9 @@ impl Life {
             load: Load::default(),
             tally: Tally::default(),
         };
-        Self { endpoint: Arc::new(endpoint) }
+        Self {
+            endpoint: Arc::new(endpoint),
+        }
     }
 
     /// The shared half.
@@ -116,7 +118,11 @@ impl Life {
     /// # Errors
     /// The life itself, while work is in flight or the gate is open.
     pub fn bury(self) -> Result<(), Self> {
-        if self.endpoint.gate.bury() { Ok(()) } else { Err(self) }
+        if self.endpoint.gate.bury() {
+            Ok(())
+        } else {
+            Err(self)
+        }
     }
 }
 
@@ -167,7 +173,11 @@ impl Endpoint {
     #[must_use]
     pub fn connect(&self, max: u32) -> bool {
         // Relaxed: only the count itself matters, and read-modify-writes of one word are totally ordered.
-        self.connections.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| (open < max).then_some(open + 1)).is_ok()
+        self.connections
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| {
+                (open < max).then_some(open + 1)
+            })
+            .is_ok()
     }
 
     /// Counts one less upstream connection.
@@ -193,7 +203,11 @@ impl Endpoint {
     /// What was cut so far: requests, streams, tunnels.
     #[must_use]
     pub fn cut(&self) -> (u64, u64, u64) {
-        (read(&self.tally.cut_request), read(&self.tally.cut_stream), read(&self.tally.cut_tunnel))
+        (
+            read(&self.tally.cut_request),
+            read(&self.tally.cut_stream),
+            read(&self.tally.cut_tunnel),
+        )
     }
 
     /// Places that were given back before a byte was written, because of the drain.
@@ -278,7 +292,13 @@ mod tests {
     fn counts_what_was_given_back() {
         let (life, _told) = life();
         life.endpoint().acquire(true).unwrap().give_back();
-        assert_eq!((life.endpoint().given_back(), life.endpoint().started_in_fallback()), (1, 0));
+        assert_eq!(
+            (
+                life.endpoint().given_back(),
+                life.endpoint().started_in_fallback()
+            ),
+            (1, 0)
+        );
     }
 
     #[test]

@@ -66,7 +66,11 @@ impl MemoryNet {
         let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
         let (near, far) = tokio::io::duplex(PIPE_BYTES);
         let listeners = self.listeners.borrow();
-        listeners.get(&address).ok_or_else(refused)?.send(far).map_err(|_| refused())?;
+        listeners
+            .get(&address)
+            .ok_or_else(refused)?
+            .send(far)
+            .map_err(|_| refused())?;
         Ok(near)
     }
 }

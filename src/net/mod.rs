@@ -9,7 +9,6 @@ mod socket;
 mod stream;
 pub mod tls;
 
-
 pub use dial::{Dialer, MemoryNet};
 pub use network::Network;
 pub use socket::{BindError, bind_listeners, into_tokio, tune_downstream};

@@ -35,15 +35,24 @@ const KEEPALIVE_PROBES: u32 = 3;
 ///
 /// # Errors
 /// [`BindError`] when the address is taken, also by a process that would share it.
-pub fn bind_listeners(address: SocketAddr, workers: usize) -> Result<Vec<std::net::TcpListener>, BindError> {
+pub fn bind_listeners(
+    address: SocketAddr,
+    workers: usize,
+) -> Result<Vec<std::net::TcpListener>, BindError> {
     let wrap = |source| BindError { address, source };
     // A socket without SO_REUSEPORT finds out whether anybody listens here who would otherwise share the port unseen.
     drop(bind(address, false).map_err(wrap)?);
-    (0..workers).map(|_| bind(address, true).map_err(wrap)).collect()
+    (0..workers)
+        .map(|_| bind(address, true).map_err(wrap))
+        .collect()
 }
 
 fn bind(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }
@@ -90,9 +99,14 @@ pub fn into_tokio(listener: std::net::TcpListener) -> io::Result<TcpListener> {
 fn explain(error: &io::Error, address: SocketAddr) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
-            format!("port {} is in use; stop what listens there or choose another port", address.port())
+            format!(
+                "port {} is in use; stop what listens there or choose another port",
+                address.port()
+            )
         }
-        io::ErrorKind::PermissionDenied => "permission denied; ports below 1024 need root or CAP_NET_BIND_SERVICE".into(),
+        io::ErrorKind::PermissionDenied => {
+            "permission denied; ports below 1024 need root or CAP_NET_BIND_SERVICE".into()
+        }
         io::ErrorKind::AddrNotAvailable => "this machine does not have that address".into(),
         _ => error.to_string(),
     }

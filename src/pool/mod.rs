@@ -134,7 +134,9 @@ impl Pool {
     #[must_use]
     pub fn slot(self: &Rc<Self>, endpoint: &Arc<Endpoint>, service: &Arc<Service>) -> Rc<Slot> {
         let mut slots = self.slots.borrow_mut();
-        let slot = slots.entry(endpoint.id()).or_insert_with(|| Slot::new(self, endpoint.clone(), service.clone()));
+        let slot = slots
+            .entry(endpoint.id())
+            .or_insert_with(|| Slot::new(self, endpoint.clone(), service.clone()));
         slot.clone()
     }
 
@@ -145,7 +147,8 @@ impl Pool {
             if let Some(slot) = slot {
                 let evicted = slot.drain(*order, &mut self.rng.borrow_mut());
                 if evicted > 0 {
-                    self.metrics.idle_evicted(slot.service().name().as_str(), "draining", evicted);
+                    self.metrics
+                        .idle_evicted(slot.service().name().as_str(), "draining", evicted);
                 }
                 self.forget_if_done(&slot);
             }
@@ -187,15 +190,26 @@ impl Pool {
     /// What holds an endpoint's drain up, the oldest first.
     #[must_use]
     pub fn holders(&self, endpoint: EndpointId, now: Instant, max: usize) -> Vec<Holder> {
-        self.slots.borrow().get(&endpoint).map(|slot| slot.holders(now, max)).unwrap_or_default()
+        self.slots
+            .borrow()
+            .get(&endpoint)
+            .map(|slot| slot.holders(now, max))
+            .unwrap_or_default()
     }
 
     /// Closes one idle connection of a service, so that another worker may open one.
     pub fn relinquish(&self, service: &Service) {
-        let slots: Vec<_> = self.slots.borrow().values().filter(|slot| std::ptr::eq(&**slot.service(), service)).cloned().collect();
+        let slots: Vec<_> = self
+            .slots
+            .borrow()
+            .values()
+            .filter(|slot| std::ptr::eq(&**slot.service(), service))
+            .cloned()
+            .collect();
         for slot in slots {
             if slot.evict_one() {
-                self.metrics.idle_evicted(service.name().as_str(), "limit", 1);
+                self.metrics
+                    .idle_evicted(service.name().as_str(), "limit", 1);
                 return;
             }
         }

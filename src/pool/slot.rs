@@ -133,7 +133,9 @@ impl Slot {
             drop(idle.pop());
         }
         while !fresh && let Some(mut next) = idle.pop() {
-            let alive = next.expires > now && next.connection.is_idle_alive() && (!quiet || next.connection.is_quiet());
+            let alive = next.expires > now
+                && next.connection.is_idle_alive()
+                && (!quiet || next.connection.is_quiet());
             if alive {
                 return Checkout::Reuse(next.connection);
             }
@@ -157,24 +159,33 @@ impl Slot {
     /// Takes a connection back whose exchange has ended whole. It is kept for the next request, unless the endpoint drains
     /// or somebody on another worker has a better use for its place.
     pub fn checkin(self: &Rc<Self>, mut connection: Box<Connection>, now: Instant) {
-        let Some(pool) = self.pool.upgrade() else { return };
+        let Some(pool) = self.pool.upgrade() else {
+            return;
+        };
         let room = self.service.waiting();
         let here = room.waits_at(pool.worker());
         if self.drain.get().is_some() || (!here && room.waits_elsewhere(pool.worker())) {
             return;
         }
-        let expires = now + connection.keep_alive(self.service.settings().timeouts.upstream_keep_alive);
+        let expires =
+            now + connection.keep_alive(self.service.settings().timeouts.upstream_keep_alive);
         if !connection.park(&mut Context::from_waker(&pool.idle_waker())) {
             return;
         }
-        self.idle.borrow_mut().push(Idle { connection, expires });
+        self.idle.borrow_mut().push(Idle {
+            connection,
+            expires,
+        });
         if here {
             room.ring(pool.worker());
         }
     }
 
     pub(super) fn drain(&self, order: Order, rng: &mut fastrand::Rng) -> u64 {
-        let window = Window { since: order.since, deadline: order.deadline };
+        let window = Window {
+            since: order.since,
+            deadline: order.deadline,
+        };
         self.drain.set(Some(window));
         // Dropped outside the borrow: a permit's drop comes back here.
         let idle = std::mem::take(&mut *self.idle.borrow_mut());
@@ -186,8 +197,15 @@ impl Slot {
 
     pub(super) fn leave(&self, since: Instant, deadline: Instant, rng: &mut fastrand::Rng) {
         if self.drain.get().is_none() {
-            let window = Window { since, deadline: Some(deadline) };
-            for ticket in self.all_tickets().iter().filter(|ticket| ticket.kind() == Kind::Events) {
+            let window = Window {
+                since,
+                deadline: Some(deadline),
+            };
+            for ticket in self
+                .all_tickets()
+                .iter()
+                .filter(|ticket| ticket.kind() == Kind::Events)
+            {
                 ticket.set_moment(window.moment(rng));
             }
         }
@@ -217,7 +235,11 @@ impl Slot {
     pub(super) fn holders(&self, now: Instant, max: usize) -> Vec<Holder> {
         let mut tickets = self.all_tickets();
         tickets.sort_by_key(|ticket| ticket.started());
-        tickets.iter().take(max).map(|ticket| ticket.holder(now)).collect()
+        tickets
+            .iter()
+            .take(max)
+            .map(|ticket| ticket.holder(now))
+            .collect()
     }
 
     pub(super) fn evict_one(&self) -> bool {
@@ -261,7 +283,8 @@ impl Slot {
 
 impl Window {
     fn moment(self, rng: &mut fastrand::Rng) -> Option<Instant> {
-        self.deadline.map(|deadline| stream_moment(self.since, deadline, rng.f64()))
+        self.deadline
+            .map(|deadline| stream_moment(self.since, deadline, rng.f64()))
     }
 }
 
@@ -278,7 +301,9 @@ impl Drop for Permit {
         let slot = &self.slot;
         slot.open.set(slot.open.get() - 1);
         slot.endpoint.disconnect();
-        let Some(pool) = slot.pool.upgrade() else { return };
+        let Some(pool) = slot.pool.upgrade() else {
+            return;
+        };
         let room = slot.service.waiting();
         if !room.is_empty() {
             if room.waits_at(pool.worker()) {

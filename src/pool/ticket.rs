@@ -120,7 +120,11 @@ impl Ticket {
             Kind::Events => "stream",
         };
         let age: Duration = now.saturating_duration_since(self.started);
-        Holder { route: self.route.clone(), kind, age }
+        Holder {
+            route: self.route.clone(),
+            kind,
+            age,
+        }
     }
 
     pub(super) fn started(&self) -> Instant {

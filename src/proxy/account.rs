@@ -9,16 +9,17 @@ use http::{Method, StatusCode};
 use tokio::time::Instant;
 
 use super::admit::Attempt;
-use super::{Downstream, Failure, Proxy};
+use super::{Downstream, Failure, Proxy, headers};
 use crate::pool::Connection;
 use crate::snapshot::Service;
-use crate::telemetry::{Record, Try};
+use crate::telemetry::{Client, Record, Try};
 
 /// What is known of a request so far. Dropping it without an end means that the client has gone.
 #[derive(Debug)]
 pub(super) struct Account {
     proxy: Rc<Proxy>,
     downstream: Rc<Downstream>,
+    client: Client,
     started: Instant,
     status: Option<StatusCode>,
     service: Option<Arc<str>>,
@@ -42,10 +43,16 @@ struct Line {
 }
 
 impl Account {
-    pub(super) fn begin(proxy: &Rc<Proxy>, downstream: &Rc<Downstream>, parts: &Parts, started: Instant) -> Self {
+    pub(super) fn begin(
+        proxy: &Rc<Proxy>,
+        downstream: &Rc<Downstream>,
+        parts: &Parts,
+        started: Instant,
+    ) -> Self {
         Self {
             proxy: proxy.clone(),
             downstream: downstream.clone(),
+            client: headers::client(&parts.headers, downstream),
             started,
             status: None,
             service: None,
@@ -57,12 +64,21 @@ impl Account {
             code: None,
             line: Some(Box::new(Line {
                 method: parts.method.clone(),
-                path: parts.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str).into(),
+                path: parts
+                    .uri
+                    .path_and_query()
+                    .map_or("", http::uri::PathAndQuery::as_str)
+                    .into(),
                 authority: None,
                 trace_id: trace_id(parts),
             })),
             ended: false,
         }
+    }
+
+    /// Who sent it.
+    pub(super) fn client(&self) -> Client {
+        self.client
     }
 
     pub(super) fn routed_by(&mut self, authority: &str) {
@@ -136,18 +152,22 @@ impl Account {
         let code = self.status.map_or(CLIENT_CLOSED, |status| status.as_u16());
         let listener = &self.downstream.entrance.listener;
         let none = Arc::from("");
-        self.proxy.metrics.request(listener, self.service.as_ref().unwrap_or(&none), code, took);
+        self.proxy
+            .metrics
+            .request(listener, self.service.as_ref().unwrap_or(&none), code, took);
         if let Some(last) = &self.last {
             self.endpoint_outcome(last, if self.code.is_some() { "failed" } else { "ok" });
         }
-        let success = self.code.is_none() && self.tries.is_empty() && self.status.is_some_and(|status| status.is_success());
+        let success = self.code.is_none()
+            && self.tries.is_empty()
+            && self.status.is_some_and(|status| status.is_success());
         if success && self.proxy.rng.borrow_mut().f64() >= self.proxy.sample.get() {
             return;
         }
         let Some(line) = self.line.take() else { return };
         self.proxy.log.put(Record {
             time: SystemTime::now(),
-            client: self.downstream.client,
+            client: self.client,
             method: Some(line.method),
             authority: line.authority,
             path: Some(line.path),
@@ -168,7 +188,11 @@ impl Account {
     fn endpoint_outcome(&self, attempt: &Try, outcome: &str) {
         if self.proxy.settings.per_endpoint_metrics {
             let about = attempt.endpoint.about();
-            self.proxy.metrics.shared().endpoint_request(about.service.as_str(), about.key.as_str(), outcome);
+            self.proxy.metrics.shared().endpoint_request(
+                about.service.as_str(),
+                about.key.as_str(),
+                outcome,
+            );
         }
     }
 }

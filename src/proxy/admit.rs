@@ -104,7 +104,9 @@ impl Proxy {
     fn plead(&self, flow: &Flow<'_>) {
         for neighbour in &self.neighbours {
             // A full mailbox has pleas enough.
-            let _ = neighbour.try_send(Plea { service: flow.service.clone() });
+            let _ = neighbour.try_send(Plea {
+                service: flow.service.clone(),
+            });
         }
     }
 
@@ -126,16 +128,28 @@ impl Proxy {
                 continue;
             };
             let slot = self.pool.slot(place.endpoint(), &flow.service);
-            let checkout = slot.checkout(now, flow.retries.is_retry(), !flow.retries.is_idempotent(flow.parts));
+            let checkout = slot.checkout(
+                now,
+                flow.retries.is_retry(),
+                !flow.retries.is_idempotent(flow.parts),
+            );
             if matches!(checkout, Checkout::Full) {
                 full = true;
                 avoid.push(place.endpoint().id());
                 continue;
             }
-            let ticket = Rc::new(Ticket::new(flow.downstream.task.clone(), flow.route.clone(), flow.started));
+            let ticket = Rc::new(Ticket::new(
+                flow.downstream.task.clone(),
+                flow.route.clone(),
+                flow.started,
+            ));
             slot.enter(ticket.clone());
             let seat = Seat { slot, ticket };
-            return Ok(Some(Attempt { seat, place: Some(place), checkout: Some(checkout) }));
+            return Ok(Some(Attempt {
+                seat,
+                place: Some(place),
+                checkout: Some(checkout),
+            }));
         }
     }
 
@@ -143,7 +157,12 @@ impl Proxy {
     fn choose(&self, flow: &Flow<'_>, avoid: &[EndpointId], now: Instant) -> Option<InFlight> {
         let mut rng = self.rng.borrow_mut();
         for _ in 0..PICKS_MAX {
-            let mut ask = Ask { now, rng: &mut rng, hash: flow.hash, avoid };
+            let mut ask = Ask {
+                now,
+                rng: &mut rng,
+                hash: flow.hash,
+                avoid,
+            };
             match flow.service.load().choose(&mut ask) {
                 Ok(place) => return Some(place),
                 Err(NotChosen::Stale) => {}
@@ -154,7 +173,11 @@ impl Proxy {
     }
 
     /// A connection for an attempt: the one it found, or a new one.
-    pub(super) async fn connect(&self, flow: &Flow<'_>, attempt: &mut Attempt) -> Result<Box<Connection>, Failed> {
+    pub(super) async fn connect(
+        &self,
+        flow: &Flow<'_>,
+        attempt: &mut Attempt,
+    ) -> Result<Box<Connection>, Failed> {
         match attempt.checkout.take() {
             Some(Checkout::Reuse(connection)) => Ok(connection),
             // Boxed: dialling is rare, and its future would make every request's larger.
@@ -163,7 +186,12 @@ impl Proxy {
         }
     }
 
-    async fn dial(&self, flow: &Flow<'_>, attempt: &Attempt, permit: Permit) -> Result<Box<Connection>, Failed> {
+    async fn dial(
+        &self,
+        flow: &Flow<'_>,
+        attempt: &Attempt,
+        permit: Permit,
+    ) -> Result<Box<Connection>, Failed> {
         let address = attempt.endpoint().about().address;
         let mut dial = pin!(self.pool.dialer().dial(address));
         let (task, ticket) = (&flow.downstream.task, attempt.ticket());

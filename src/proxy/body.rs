@@ -64,6 +64,8 @@ struct Passage {
     live: Option<Live>,
     account: Account,
     size: SizeHint,
+    /// It has broken off, and what came before is being flushed.
+    broken: Option<Broken>,
 }
 
 /// What lasts as long as the exchange.
@@ -88,9 +90,18 @@ struct Events {
 /// How long a boundary is waited for once the deadline has come (P5).
 const BOUNDARY_WAIT: Duration = Duration::from_secs(2);
 
-const MID_BODY: (&str, &str) = ("drain_deadline_mid_body", "the endpoint's drain was over before the body was");
-const EVENTS_ENDED: (&str, &str) = ("drain_sse_ended", "the event stream was ended for the endpoint's drain");
-const UPSTREAM_CLOSED: (&str, &str) = ("upstream_closed_mid_body", "the endpoint closed the connection before the body's end");
+const MID_BODY: (&str, &str) = (
+    "drain_deadline_mid_body",
+    "the endpoint's drain was over before the body was",
+);
+const EVENTS_ENDED: (&str, &str) = (
+    "drain_sse_ended",
+    "the event stream was ended for the endpoint's drain",
+);
+const UPSTREAM_CLOSED: (&str, &str) = (
+    "upstream_closed_mid_body",
+    "the endpoint closed the connection before the body's end",
+);
 const IDLE: (&str, &str) = ("idle_timeout", "nothing came for too long");
 const UPLOAD_BROKE: (&str, &str) = ("client_closed", "the client ended the request early");
 
@@ -98,13 +109,17 @@ impl Body {
     /// No body.
     #[must_use]
     pub fn empty() -> Self {
-        Self { inner: Inner::Empty }
+        Self {
+            inner: Inner::Empty,
+        }
     }
 
     /// A short text.
     #[must_use]
     pub fn text(text: String) -> Self {
-        Self { inner: Inner::Text(text.into()) }
+        Self {
+            inner: Inner::Text(text.into()),
+        }
     }
 
     /// The body of an endpoint's answer.
@@ -122,16 +137,37 @@ impl Body {
         };
         let events = passing.events.then(|| {
             attempt.slot().is_event_stream(attempt.ticket());
-            Events { ends: EventEnds::new(), ending: false, latest: None }
+            Events {
+                ends: EventEnds::new(),
+                ending: false,
+                latest: None,
+            }
         });
-        let live = Live { connection, upload, attempt, events };
-        let mut passage = Box::new(Passage { passing, live: Some(live), account, size });
-        if passage.live.as_ref().is_some_and(|live| live.connection.is_done()) {
+        let live = Live {
+            connection,
+            upload,
+            attempt,
+            events,
+        };
+        let mut passage = Box::new(Passage {
+            passing,
+            live: Some(live),
+            account,
+            size,
+            broken: None,
+        });
+        if passage
+            .live
+            .as_ref()
+            .is_some_and(|live| live.connection.is_done())
+        {
             passage.finish();
             return Self::empty();
         }
         passage.limit_idle();
-        Self { inner: Inner::Passing(passage) }
+        Self {
+            inner: Inner::Passing(passage),
+        }
     }
 }
 
@@ -139,7 +175,10 @@ impl http_body::Body for Body {
     type Data = Bytes;
     type Error = Broken;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let body = self.get_mut();
         match &mut body.inner {
             Inner::Empty => Poll::Ready(None),
@@ -156,7 +195,7 @@ impl http_body::Body for Body {
         match &self.inner {
             Inner::Empty => true,
             Inner::Text(text) => text.is_empty(),
-            Inner::Passing(passage) => passage.live.is_none(),
+            Inner::Passing(passage) => passage.live.is_none() && passage.broken.is_none(),
         }
     }
 
@@ -171,15 +210,33 @@ impl http_body::Body for Body {
 
 impl Passage {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        if let Some(broken) = self.broken.take() {
+            return Poll::Ready(Some(Err(broken)));
+        }
+        let frame = self.poll_live(cx);
+        if let Poll::Ready(Some(Err(broken))) = frame {
+            // hyper drops what it has not flushed when a body breaks off. One turn later it has: the client sees a head and
+            // an incomplete body, and not a connection that closed without an answer, which it would take for a retry.
+            self.broken = Some(broken);
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        frame
+    }
+
+    fn poll_live(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let task = self.passing.downstream.task.clone();
         task.register(cx.waker());
         if let Some(stop) = self.interrupted() {
             return Poll::Ready(stop.err().map(Err));
         }
-        let Some(live) = &mut self.live else { return Poll::Ready(None) };
+        let Some(live) = &mut self.live else {
+            return Poll::Ready(None);
+        };
         if !live.upload.is_over()
             && let Poll::Ready(Err(UploadError::Client(_))) =
-                live.upload.poll(cx, &mut live.connection, &self.passing.downstream)
+                live.upload
+                    .poll(cx, &mut live.connection, &self.passing.downstream)
         {
             return Poll::Ready(Some(Err(self.breaks(UPLOAD_BROKE))));
         }
@@ -189,7 +246,9 @@ impl Passage {
                 self.finish();
                 Poll::Ready(None)
             }
-            Poll::Ready(Some(Ok(Piece::Data(data)))) => Poll::Ready(Some(Ok(Frame::data(self.take(data))))),
+            Poll::Ready(Some(Ok(Piece::Data(data)))) => {
+                Poll::Ready(Some(Ok(Frame::data(self.take(data)))))
+            }
             Poll::Ready(Some(Ok(Piece::Trailers(trailers)))) => {
                 self.finish();
                 Poll::Ready(Some(Ok(Frame::trailers(trailers))))
@@ -223,11 +282,22 @@ impl Passage {
         let live = self.live.as_mut()?;
         let moment = live.attempt.ticket().moment();
         let events = live.events.as_mut()?;
-        if signal == Signal::Cut {
+        let task = &self.passing.downstream.task;
+        if signal == Signal::Cut && events.latest.is_none() {
             events.ending = true;
-            events.latest.get_or_insert(now + BOUNDARY_WAIT);
+            events.latest = Some(now + BOUNDARY_WAIT);
+            task.limit(events.latest);
+        } else if !events.ending && moment.is_some_and(|moment| moment <= now) {
+            events.ending = true;
+            // From here on the next boundary ends it, or the deadline, or silence.
+            self.limit_idle();
+        } else if !events.ending && moment.is_some() {
+            task.limit(moment);
+        } else if expired && events.latest.is_none() {
+            return Some(Err(self.breaks(IDLE)));
         }
-        events.ending |= moment.is_some_and(|moment| moment <= now);
+        let live = self.live.as_mut()?;
+        let events = live.events.as_mut()?;
         if events.ending && events.ends.at_boundary() {
             self.end_events();
             return Some(Ok(()));
@@ -235,12 +305,6 @@ impl Passage {
         if events.latest.is_some_and(|latest| latest <= now) {
             live.attempt.endpoint().count_cut(Work::Stream);
             return Some(Err(self.breaks(MID_BODY)));
-        }
-        let ends_by = [events.latest, moment.filter(|_| !events.ending)].into_iter().flatten().min();
-        match ends_by {
-            Some(_) => self.passing.downstream.task.limit(ends_by),
-            None if expired => return Some(Err(self.breaks(IDLE))),
-            None => {}
         }
         None
     }
@@ -267,9 +331,16 @@ impl Passage {
         data
     }
 
+    /// The time until the next byte; once a stream has to end, the time until it has.
     fn limit_idle(&self) {
         let idle = self.passing.settings.timeouts.idle;
-        self.passing.downstream.task.limit((!idle.is_zero()).then(|| Instant::now() + idle));
+        let latest = self
+            .live
+            .as_ref()
+            .and_then(|live| live.events.as_ref())
+            .and_then(|events| events.latest);
+        let limit = latest.or_else(|| (!idle.is_zero()).then(|| Instant::now() + idle));
+        self.passing.downstream.task.limit(limit);
     }
 
     /// The exchange is whole.
@@ -344,10 +415,16 @@ impl Tail {
             if task.is_expired() {
                 return Poll::Ready(false);
             }
-            self.live.upload.poll(cx, &mut self.live.connection, &self.downstream).map(|sent| sent.is_ok())
+            self.live
+                .upload
+                .poll(cx, &mut self.live.connection, &self.downstream)
+                .map(|sent| sent.is_ok())
         });
         if whole.await && self.live.connection.is_reusable() {
-            self.live.attempt.slot().checkin(self.live.connection, Instant::now());
+            self.live
+                .attempt
+                .slot()
+                .checkin(self.live.connection, Instant::now());
         }
     }
 }

@@ -44,11 +44,15 @@ impl Proxy {
         self.begin(flow, &attempt, &mut connection);
         flow.account.attempt(&attempt, Some(&connection));
         if attempt.is_fallback() {
-            self.metrics.shared().dispatched_to_draining(flow.service.name().as_str(), "fallback");
+            self.metrics
+                .shared()
+                .dispatched_to_draining(flow.service.name().as_str(), "fallback");
         }
         let to_head = flow.parts.method == Method::HEAD;
         let mut sending = true;
-        let answer = std::future::poll_fn(|cx| poll_answer(cx, flow, &attempt, &mut connection, &mut sending, to_head));
+        let answer = std::future::poll_fn(|cx| {
+            poll_answer(cx, flow, &attempt, &mut connection, &mut sending, to_head)
+        });
         match answer.await {
             Ok(head) => {
                 let length = head.length;
@@ -72,11 +76,22 @@ impl Proxy {
     fn begin(&self, flow: &mut Flow<'_>, attempt: &Attempt, connection: &mut Connection) {
         let framing = flow.upload.framing();
         let close = attempt.is_fallback();
-        connection.begin(|out| headers::write_request(out, flow.parts, &flow.target, flow.downstream, framing, close));
+        connection.begin(|out| {
+            headers::write_request(
+                out,
+                flow.parts,
+                &flow.target,
+                flow.downstream,
+                framing,
+                close,
+            )
+        });
         if flow.upload.is_over() {
             flow.limit_to_head();
         } else {
-            flow.downstream.task.limit(Some(Instant::now() + flow.downstream.entrance.body_timeout));
+            flow.downstream
+                .task
+                .limit(Some(Instant::now() + flow.downstream.entrance.body_timeout));
         }
     }
 }
@@ -102,7 +117,11 @@ fn poll_answer(
     }
     if task.is_expired() {
         let stalled = *sending && flow.downstream.uploading.get();
-        let failure = if stalled { Failure::UploadStalled } else { Failure::RequestTimeout };
+        let failure = if stalled {
+            Failure::UploadStalled
+        } else {
+            Failure::RequestTimeout
+        };
         return Poll::Ready(Err(Failed::Final(failure)));
     }
     if *sending {
@@ -114,21 +133,27 @@ fn poll_answer(
             }
             // The endpoint takes no more, but what it said before may still be read.
             Poll::Ready(Err(UploadError::Refused)) => *sending = false,
-            Poll::Ready(Err(UploadError::Client(failure))) => return Poll::Ready(Err(Failed::Final(failure))),
+            Poll::Ready(Err(UploadError::Client(failure))) => {
+                return Poll::Ready(Err(Failed::Final(failure)));
+            }
             Poll::Pending => {}
         }
         if connection.is_written() {
             attempt.ticket().write();
         }
     }
-    connection.poll_head(cx, to_head).map_err(|error| read_failed(&error, connection))
+    connection
+        .poll_head(cx, to_head)
+        .map_err(|error| read_failed(&error, connection))
 }
 
 /// What the end of a connection means, by what was sent and what has come (P10).
 fn read_failed(error: &ReadError, connection: &Connection) -> Failed {
     match error {
         ReadError::Malformed(why) => Failed::Final(Failure::BadResponse(why)),
-        ReadError::Closed if connection.is_answered() => Failed::Final(Failure::BadResponse("the response's head is cut short")),
+        ReadError::Closed if connection.is_answered() => {
+            Failed::Final(Failure::BadResponse("the response's head is cut short"))
+        }
         ReadError::Closed if !connection.is_written() && connection.requests() > 1 => Failed::Stale,
         ReadError::Closed if !connection.is_written() => Failed::ConnectFailed,
         ReadError::Closed if connection.requests() > 1 => Failed::ReusedClosed,
@@ -146,7 +171,11 @@ impl Flow<'_> {
 
     /// The request's time runs from its head, or from the end of its upload.
     fn limit_from(&self) -> Instant {
-        if self.upload.received() == 0 { self.started } else { Instant::now() }
+        if self.upload.received() == 0 {
+            self.started
+        } else {
+            Instant::now()
+        }
     }
 
     /// A limit that starts now; zero means none.

@@ -69,9 +69,13 @@ impl Failure {
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UploadStalled => StatusCode::REQUEST_TIMEOUT,
             Self::NoRoute => StatusCode::NOT_FOUND,
-            Self::NoEndpoint | Self::Overloaded | Self::ConnectFailed => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoEndpoint | Self::Overloaded | Self::ConnectFailed => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::UpstreamClosed | Self::BadResponse(_) => StatusCode::BAD_GATEWAY,
-            Self::ConnectTimeout | Self::RequestTimeout | Self::DrainDeadline { .. } => StatusCode::GATEWAY_TIMEOUT,
+            Self::ConnectTimeout | Self::RequestTimeout | Self::DrainDeadline { .. } => {
+                StatusCode::GATEWAY_TIMEOUT
+            }
         }
     }
 
@@ -146,16 +150,26 @@ impl Failure {
     /// The response, and the end of the request's account.
     pub(super) fn respond(self, account: Account, parts: &Parts) -> Response<Body> {
         let text = format!("{} {self}\n", self.status().as_u16());
-        let length = if parts.method == Method::HEAD { 0 } else { text.len() };
+        let length = if parts.method == Method::HEAD {
+            0
+        } else {
+            text.len()
+        };
         let mut response = Response::new(Body::text(text));
         *response.status_mut() = self.status();
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("text/plain; charset=utf-8"),
+        );
         if self.status() == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         if let Self::NotAllowed(_) = self {
-            headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE"));
+            headers.insert(
+                ALLOW,
+                HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE"),
+            );
         }
         if self.closes() {
             close_after(&mut response);

@@ -6,9 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE,
-};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -17,6 +15,7 @@ use super::inspect::Target;
 use super::upload::Framing;
 use crate::endpoint::Endpoint;
 use crate::pool::h1::{ConnectionTokens, is_hop_by_hop};
+use crate::telemetry::Client;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -32,7 +31,15 @@ pub(super) fn write_request(
     close: bool,
 ) {
     out.reserve(512);
-    put(out, &[parts.method.as_str().as_bytes(), b" ", target.path_and_query().as_bytes(), b" HTTP/1.1\r\nhost: "]);
+    put(
+        out,
+        &[
+            parts.method.as_str().as_bytes(),
+            b" ",
+            target.path_and_query().as_bytes(),
+            b" HTTP/1.1\r\nhost: ",
+        ],
+    );
     let authority = target.authority_text();
     if authority.is_empty() {
         // HTTP/1.0 without a host: where it came in is the best guess at what it meant.
@@ -46,7 +53,10 @@ pub(super) fn write_request(
     let trusted = is_trusted(downstream);
     for (name, value) in &parts.headers {
         if is_passed_on(name, trusted) && !tokens.contains(name) {
-            put(out, &[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"]);
+            put(
+                out,
+                &[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"],
+            );
         }
     }
     write_forwarded(out, parts, authority, downstream, trusted);
@@ -75,7 +85,8 @@ fn is_passed_on(name: &HeaderName, trusted: bool) -> bool {
     match name.as_str() {
         "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host" => false,
         // What only a proxy in front could know is believed of that proxy alone.
-        "forwarded" | "x-real-ip" | "x-forwarded-port" | "x-forwarded-prefix" | "x-forwarded-server" => trusted,
+        "forwarded" | "x-real-ip" | "x-forwarded-port" | "x-forwarded-prefix"
+        | "x-forwarded-server" => trusted,
         _ => true,
     }
 }
@@ -90,12 +101,60 @@ fn tokens(headers: &HeaderMap) -> ConnectionTokens {
 
 fn is_trusted(downstream: &Downstream) -> bool {
     let ip = downstream.client.ip();
-    downstream.entrance.trusted_proxies.iter().any(|network| network.contains(ip))
+    downstream
+        .entrance
+        .trusted_proxies
+        .iter()
+        .any(|network| network.contains(ip))
+}
+
+/// Who sent a request: behind trusted proxies, the last one in `X-Forwarded-For` that is none of them.
+pub(super) fn client(headers: &HeaderMap, downstream: &Downstream) -> Client {
+    let peer = Client {
+        ip: downstream.client.ip(),
+        port: Some(downstream.client.port()),
+    };
+    if !is_trusted(downstream) {
+        return peer;
+    }
+    let trusted = |ip: IpAddr| {
+        downstream
+            .entrance
+            .trusted_proxies
+            .iter()
+            .any(|network| network.contains(ip))
+    };
+    let mut named = None;
+    for value in headers.get_all(FORWARDED_FOR).iter().rev() {
+        for part in value.as_bytes().rsplit(|b| *b == b',') {
+            let Some(ip) = std::str::from_utf8(part)
+                .ok()
+                .and_then(|text| text.trim().parse().ok())
+            else {
+                return named.unwrap_or(peer);
+            };
+            named = Some(Client { ip, port: None });
+            if !trusted(ip) {
+                return named.unwrap_or(peer);
+            }
+        }
+    }
+    named.unwrap_or(peer)
 }
 
 /// `Via` (RFC 9110, section 7.6.3) and `X-Forwarded-*`: appended to or kept for a trusted peer, overwritten otherwise.
-fn write_forwarded(out: &mut BytesMut, parts: &Parts, authority: &str, downstream: &Downstream, trusted: bool) {
-    out.put_slice(if parts.version == http::Version::HTTP_10 { b"via: 1.0 tidegate\r\n" } else { b"via: 1.1 tidegate\r\n" });
+fn write_forwarded(
+    out: &mut BytesMut,
+    parts: &Parts,
+    authority: &str,
+    downstream: &Downstream,
+    trusted: bool,
+) {
+    out.put_slice(if parts.version == http::Version::HTTP_10 {
+        b"via: 1.0 tidegate\r\n"
+    } else {
+        b"via: 1.1 tidegate\r\n"
+    });
     out.put_slice(b"x-forwarded-for: ");
     if trusted {
         for value in parts.headers.get_all(FORWARDED_FOR) {
@@ -106,9 +165,20 @@ fn write_forwarded(out: &mut BytesMut, parts: &Parts, authority: &str, downstrea
         IpAddr::V4(ip) => write!(out.writer(), "{ip}\r\n"),
         IpAddr::V6(ip) => write!(out.writer(), "{ip}\r\n"),
     };
-    let own_proto: &[u8] = if downstream.entrance.tls { b"https" } else { b"http" };
-    for (name, own) in [(FORWARDED_PROTO, own_proto), (FORWARDED_HOST, authority.as_bytes())] {
-        let given = parts.headers.get(&name).filter(|_| trusted).map_or(own, HeaderValue::as_bytes);
+    let own_proto: &[u8] = if downstream.entrance.tls {
+        b"https"
+    } else {
+        b"http"
+    };
+    for (name, own) in [
+        (FORWARDED_PROTO, own_proto),
+        (FORWARDED_HOST, authority.as_bytes()),
+    ] {
+        let given = parts
+            .headers
+            .get(&name)
+            .filter(|_| trusted)
+            .map_or(own, HeaderValue::as_bytes);
         if !given.is_empty() {
             put(out, &[name.as_str().as_bytes(), b": ", given, b"\r\n"]);
         }
@@ -118,7 +188,9 @@ fn write_forwarded(out: &mut BytesMut, parts: &Parts, authority: &str, downstrea
 /// `TE: trailers` is the connection's and has to be named by `Connection` (RFC 9110, section 10.1.4).
 fn write_connection(out: &mut BytesMut, headers: &HeaderMap, close: bool) {
     let trailers = headers.get_all(TE).iter().any(|te| {
-        te.as_bytes().split(|b| *b == b',').any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+        te.as_bytes()
+            .split(|b| *b == b',')
+            .any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
     });
     match (trailers, close) {
         (true, true) => out.put_slice(b"te: trailers\r\nconnection: te, close\r\n"),
@@ -133,7 +205,10 @@ pub(super) fn add_debug(headers: &mut HeaderMap, endpoint: &Arc<Endpoint>, attem
     if let Ok(key) = HeaderValue::from_str(endpoint.about().key.as_str()) {
         headers.insert(HeaderName::from_static("x-tidegate-endpoint"), key);
     }
-    headers.insert(HeaderName::from_static("x-tidegate-attempts"), HeaderValue::from(attempts));
+    headers.insert(
+        HeaderName::from_static("x-tidegate-attempts"),
+        HeaderValue::from(attempts),
+    );
 }
 
 #[cfg(test)]
@@ -155,7 +230,10 @@ mod tests {
         let (parts, ()) = request.body(()).unwrap().into_parts();
         let entrance = Rc::new(Entrance {
             listener: "http".into(),
-            trusted_proxies: trusted.iter().map(|text| Network::parse(text).unwrap()).collect(),
+            trusted_proxies: trusted
+                .iter()
+                .map(|text| Network::parse(text).unwrap())
+                .collect(),
             debug_headers: false,
             tls: false,
             body_timeout: Duration::from_secs(60),
@@ -209,12 +287,25 @@ mod tests {
     #[test]
     fn believes_a_trusted_peer() {
         let head = forwarded(
-            &[("host", "a"), ("x-forwarded-for", "1.2.3.4"), ("x-forwarded-proto", "https"), ("x-forwarded-host", "b")],
+            &[
+                ("host", "a"),
+                ("x-forwarded-for", "1.2.3.4"),
+                ("x-forwarded-proto", "https"),
+                ("x-forwarded-host", "b"),
+            ],
             &["10.0.0.0/8"],
             true,
         );
-        for line in ["x-forwarded-for: 1.2.3.4, 10.0.0.9", "x-forwarded-proto: https", "x-forwarded-host: b", "connection: close"] {
-            assert!(head.contains(&format!("\r\n{line}\r\n")), "{line} in {head}");
+        for line in [
+            "x-forwarded-for: 1.2.3.4, 10.0.0.9",
+            "x-forwarded-proto: https",
+            "x-forwarded-host: b",
+            "connection: close",
+        ] {
+            assert!(
+                head.contains(&format!("\r\n{line}\r\n")),
+                "{line} in {head}"
+            );
         }
     }
 }

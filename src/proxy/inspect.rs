@@ -33,7 +33,10 @@ impl Target {
         match &self.authority {
             // Only what has been found to be ASCII gets here.
             Authority::Field(value) => value.to_str().unwrap_or_default(),
-            Authority::Target => self.uri.authority().map_or("", http::uri::Authority::as_str),
+            Authority::Target => self
+                .uri
+                .authority()
+                .map_or("", http::uri::Authority::as_str),
             Authority::None => "",
         }
     }
@@ -45,7 +48,9 @@ impl Target {
 
     /// The path and query to forward.
     pub(super) fn path_and_query(&self) -> &str {
-        self.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str)
+        self.uri
+            .path_and_query()
+            .map_or("/", http::uri::PathAndQuery::as_str)
     }
 }
 
@@ -54,7 +59,10 @@ pub(super) fn inspect(parts: &Parts, entrance: &Entrance) -> Result<Target, Fail
     if parts.method == Method::CONNECT {
         return Err(Failure::NotAllowed("CONNECT is not allowed here"));
     }
-    let target_bytes = parts.uri.path_and_query().map_or(0, |path| path.as_str().len());
+    let target_bytes = parts
+        .uri
+        .path_and_query()
+        .map_or(0, |path| path.as_str().len());
     if target_bytes > entrance.target_bytes_max {
         return Err(Failure::TargetTooLong);
     }
@@ -64,24 +72,37 @@ pub(super) fn inspect(parts: &Parts, entrance: &Entrance) -> Result<Target, Fail
     let authority = match (parts.uri.scheme(), parts.uri.authority()) {
         (Some(scheme), Some(authority)) => {
             if *scheme != http::uri::Scheme::HTTP && *scheme != http::uri::Scheme::HTTPS {
-                return Err(Failure::BadRequest("the target's scheme is neither http nor https"));
+                return Err(Failure::BadRequest(
+                    "the target's scheme is neither http nor https",
+                ));
             }
             check_host(authority.as_str().as_bytes())?;
             Authority::Target
         }
         // `GET example.com`: the form of a CONNECT.
-        (None, Some(_)) => return Err(Failure::BadRequest("the target does not begin with a slash")),
+        (None, Some(_)) => {
+            return Err(Failure::BadRequest(
+                "the target does not begin with a slash",
+            ));
+        }
         _ => field.map_or(Authority::None, Authority::Field),
     };
     check_form(parts)?;
-    Ok(Target { authority, uri: parts.uri.clone() })
+    Ok(Target {
+        authority,
+        uri: parts.uri.clone(),
+    })
 }
 
 /// One host, and only one, that is a host.
 fn host_field(parts: &Parts) -> Result<Option<HeaderValue>, Failure> {
     let mut fields = parts.headers.get_all(HOST).iter();
     let Some(host) = fields.next() else {
-        return if parts.version == Version::HTTP_10 { Ok(None) } else { Err(Failure::BadRequest("there is no Host")) };
+        return if parts.version == Version::HTTP_10 {
+            Ok(None)
+        } else {
+            Err(Failure::BadRequest("there is no Host"))
+        };
     };
     if fields.next().is_some() {
         return Err(Failure::BadRequest("there is more than one Host"));
@@ -113,27 +134,44 @@ fn check_host(host: &[u8]) -> Result<(), Failure> {
         [b':', digits @ ..] => {
             digits.len() <= 5
                 && digits.iter().all(u8::is_ascii_digit)
-                && digits.iter().fold(0u32, |port, digit| port * 10 + u32::from(digit - b'0')) <= 65_535
+                && digits
+                    .iter()
+                    .fold(0u32, |port, digit| port * 10 + u32::from(digit - b'0'))
+                    <= 65_535
         }
         _ => false,
     };
-    if name.is_empty() || !port_is_right { Err(WRONG) } else { Ok(()) }
+    if name.is_empty() || !port_is_right {
+        Err(WRONG)
+    } else {
+        Ok(())
+    }
 }
 
 /// At most one transfer coding, and that is `chunked`, in HTTP/1.1: anything else may be framed differently behind us.
 fn check_framing(parts: &Parts) -> Result<(), Failure> {
     let mut codings = parts.headers.get_all(TRANSFER_ENCODING).iter();
-    let Some(coding) = codings.next() else { return Ok(()) };
-    let plain = coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") && codings.next().is_none();
+    let Some(coding) = codings.next() else {
+        return Ok(());
+    };
+    let plain = coding
+        .as_bytes()
+        .trim_ascii()
+        .eq_ignore_ascii_case(b"chunked")
+        && codings.next().is_none();
     if !plain || parts.version == Version::HTTP_10 {
-        return Err(Failure::BadRequest("the transfer encoding is not one plain chunked"));
+        return Err(Failure::BadRequest(
+            "the transfer encoding is not one plain chunked",
+        ));
     }
     Ok(())
 }
 
 fn check_expect(parts: &Parts) -> Result<(), Failure> {
     match parts.headers.get(EXPECT) {
-        Some(expect) if !expect.as_bytes().eq_ignore_ascii_case(b"100-continue") => Err(Failure::ExpectationFailed),
+        Some(expect) if !expect.as_bytes().eq_ignore_ascii_case(b"100-continue") => {
+            Err(Failure::ExpectationFailed)
+        }
         _ => Ok(()),
     }
 }
@@ -147,7 +185,9 @@ fn check_form(parts: &Parts) -> Result<(), Failure> {
     if path.starts_with('/') || (path.is_empty() && parts.uri.authority().is_some()) {
         return Ok(());
     }
-    Err(Failure::BadRequest("the target does not begin with a slash"))
+    Err(Failure::BadRequest(
+        "the target does not begin with a slash",
+    ))
 }
 
 #[cfg(test)]
@@ -177,7 +217,10 @@ mod tests {
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
         let target = inspect(&parts, &entrance())?;
-        Ok((target.authority_text().to_owned(), target.path_and_query().to_owned()))
+        Ok((
+            target.authority_text().to_owned(),
+            target.path_and_query().to_owned(),
+        ))
     }
 
     #[test]
@@ -185,13 +228,22 @@ mod tests {
         let seen = see("http://other:81/a?b", &[("host", "localhost")]).unwrap();
         assert_eq!(seen, ("other:81".into(), "/a?b".into()));
         assert_eq!(see("/a", &[("host", "localhost")]).unwrap().0, "localhost");
-        assert_eq!(see("/a", &[("host", "[::1]:8080")]).unwrap().0, "[::1]:8080");
+        assert_eq!(
+            see("/a", &[("host", "[::1]:8080")]).unwrap().0,
+            "[::1]:8080"
+        );
     }
 
     #[test]
     fn refuses_what_is_no_host() {
-        for host in ["a b", "a/b", "a@b", "a:1:2", "[::1", "http://a", "\u{fc}", "", ":80", "a:99999", "a:x", "[x]"] {
-            assert!(matches!(see("/", &[("host", host)]), Err(Failure::BadRequest(_))), "{host:?}");
+        for host in [
+            "a b", "a/b", "a@b", "a:1:2", "[::1", "http://a", "\u{fc}", "", ":80", "a:99999",
+            "a:x", "[x]",
+        ] {
+            assert!(
+                matches!(see("/", &[("host", host)]), Err(Failure::BadRequest(_))),
+                "{host:?}"
+            );
         }
         assert!(see("/", &[]).is_err());
         assert!(see("/", &[("host", "a"), ("host", "a")]).is_err());
@@ -200,18 +252,43 @@ mod tests {
 
     #[test]
     fn refuses_what_may_be_framed_differently_behind_us() {
-        for coding in ["chunked, chunked", "gzip, chunked", ",chunked", "identity", "xchunked"] {
-            assert!(see("/", &[("host", "a"), ("transfer-encoding", coding)]).is_err(), "{coding:?}");
+        for coding in [
+            "chunked, chunked",
+            "gzip, chunked",
+            ",chunked",
+            "identity",
+            "xchunked",
+        ] {
+            assert!(
+                see("/", &[("host", "a"), ("transfer-encoding", coding)]).is_err(),
+                "{coding:?}"
+            );
         }
-        assert!(see("/", &[("host", "a"), ("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")]).is_err());
+        assert!(
+            see(
+                "/",
+                &[
+                    ("host", "a"),
+                    ("transfer-encoding", "chunked"),
+                    ("transfer-encoding", "chunked")
+                ]
+            )
+            .is_err()
+        );
         assert!(see("/", &[("host", "a"), ("transfer-encoding", "Chunked")]).is_ok());
     }
 
     #[test]
     fn bounds_the_target_and_knows_its_forms() {
-        assert!(matches!(see(&format!("/{}", "x".repeat(100)), &[("host", "a")]), Err(Failure::TargetTooLong)));
+        assert!(matches!(
+            see(&format!("/{}", "x".repeat(100)), &[("host", "a")]),
+            Err(Failure::TargetTooLong)
+        ));
         assert!(see("*", &[("host", "a")]).is_err());
         assert!(see("example.com", &[("host", "a")]).is_err());
-        assert!(matches!(see("/", &[("host", "a"), ("expect", "tea")]), Err(Failure::ExpectationFailed)));
+        assert!(matches!(
+            see("/", &[("host", "a"), ("expect", "tea")]),
+            Err(Failure::ExpectationFailed)
+        ));
     }
 }

@@ -202,7 +202,11 @@ impl Proxy {
     }
 
     /// Answers a request: check it, route it, send it to an endpoint, pass the answer on.
-    pub async fn handle(self: &Rc<Self>, request: Request<Incoming>, downstream: &Rc<Downstream>) -> Response<Body> {
+    pub async fn handle(
+        self: &Rc<Self>,
+        request: Request<Incoming>,
+        downstream: &Rc<Downstream>,
+    ) -> Response<Body> {
         let started = Instant::now();
         let (parts, incoming) = request.into_parts();
         let mut account = Account::begin(self, downstream, &parts, started);
@@ -211,18 +215,31 @@ impl Proxy {
             Err(failure) => return failure.respond(account, &parts),
         };
         account.routed_by(target.authority_text());
-        let Some((service, route)) = self.route(&target) else { return Failure::NoRoute.respond(account, &parts) };
+        let Some((service, route)) = self.route(&target) else {
+            return Failure::NoRoute.respond(account, &parts);
+        };
         account.service(&service);
         let settings = service.settings();
         let upload = match Upload::new(&parts, incoming, settings.limits.request_body) {
             Ok(upload) => upload,
             Err(failure) => return failure.respond(account, &parts),
         };
-        let hash = choice::hash_of(&settings.balance, &parts, downstream.client);
+        let hash = choice::hash_of(&settings.balance, &parts, account.client().ip);
         service.budget().note_request(self.settings.worker, started);
         let retries = retry::Retries::new(&settings.retry);
-        let mut flow =
-            Flow { parts: &parts, target, service, settings, route, downstream, upload, account, hash, started, retries };
+        let mut flow = Flow {
+            parts: &parts,
+            target,
+            service,
+            settings,
+            route,
+            downstream,
+            upload,
+            account,
+            hash,
+            started,
+            retries,
+        };
         match self.forward(&mut flow).await {
             Ok((answered, attempt)) => self.respond(flow, answered, attempt),
             Err(failure) => failure.respond(flow.account, &parts),
@@ -231,7 +248,9 @@ impl Proxy {
 
     fn route(&self, target: &Target) -> Option<(Arc<Service>, Arc<str>)> {
         let mut reader = self.reader.borrow_mut();
-        let route = reader.routes().find(target.authority_text(), target.path())?;
+        let route = reader
+            .routes()
+            .find(target.authority_text(), target.path())?;
         Some((route.service.clone(), route.label.clone()))
     }
 
@@ -248,7 +267,12 @@ impl Proxy {
     }
 
     /// Passes an answer on.
-    fn respond(self: &Rc<Self>, flow: Flow<'_>, answered: Answered, attempt: Attempt) -> Response<Body> {
+    fn respond(
+        self: &Rc<Self>,
+        flow: Flow<'_>,
+        answered: Answered,
+        attempt: Attempt,
+    ) -> Response<Body> {
         let endpoint = attempt.endpoint().clone();
         let mut account = flow.account;
         endpoint.load().note(flow.started.elapsed());
@@ -270,12 +294,15 @@ impl Proxy {
             events: Kind::of(&flow.parts.method, response.headers()) == Kind::EventStream,
             http10: flow.parts.version == http::Version::HTTP_10,
         };
-        *response.body_mut() = Body::passing(passing, answered.connection, attempt, flow.upload, account);
+        *response.body_mut() =
+            Body::passing(passing, answered.connection, attempt, flow.upload, account);
         response
     }
 }
 
 /// Has the connection closed after a response.
 fn close_after(response: &mut Response<Body>) {
-    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+        .headers_mut()
+        .insert(CONNECTION, HeaderValue::from_static("close"));
 }

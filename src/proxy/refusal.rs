@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use http::StatusCode;
 
 use super::{Downstream, Proxy};
-use crate::telemetry::Record;
+use crate::telemetry::{Client, Record};
 
 /// Why there was no request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,11 +32,21 @@ impl Refusal {
 
     const fn told(self) -> (StatusCode, &'static str, &'static str) {
         match self {
-            Self::Malformed => (StatusCode::BAD_REQUEST, "bad_request", "the request's head is broken"),
-            Self::TooLarge => {
-                (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_large", "the request's head is too large")
-            }
-            Self::SlowHead => (StatusCode::REQUEST_TIMEOUT, "slow_head", "the request took too long"),
+            Self::Malformed => (
+                StatusCode::BAD_REQUEST,
+                "bad_request",
+                "the request's head is broken",
+            ),
+            Self::TooLarge => (
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "head_too_large",
+                "the request's head is too large",
+            ),
+            Self::SlowHead => (
+                StatusCode::REQUEST_TIMEOUT,
+                "slow_head",
+                "the request took too long",
+            ),
         }
     }
 }
@@ -46,10 +56,14 @@ impl Proxy {
     pub fn refused(&self, downstream: &Downstream, refusal: Refusal) {
         let (status, code, reason) = refusal.told();
         let listener = &downstream.entrance.listener;
-        self.metrics.request(listener, &"".into(), status.as_u16(), Duration::ZERO);
+        self.metrics
+            .request(listener, &"".into(), status.as_u16(), Duration::ZERO);
         self.log.put(Record {
             time: SystemTime::now(),
-            client: downstream.client,
+            client: Client {
+                ip: downstream.client.ip(),
+                port: Some(downstream.client.port()),
+            },
             method: None,
             authority: None,
             path: None,

@@ -75,7 +75,12 @@ impl Failed {
 
 impl Retries {
     pub(super) fn new(settings: &Retry) -> Self {
-        Self { left: settings.attempts.saturating_sub(1), budget: settings.budget, retrying: false, avoid: Vec::new() }
+        Self {
+            left: settings.attempts.saturating_sub(1),
+            budget: settings.budget,
+            retrying: false,
+            avoid: Vec::new(),
+        }
     }
 
     /// Whether the coming attempt is another than the first; it takes a fresh connection.
@@ -85,18 +90,34 @@ impl Retries {
 
     /// RFC 9110, section 9.2.2, as far as P10 goes.
     pub(super) fn is_idempotent(&self, parts: &Parts) -> bool {
-        matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE)
+        matches!(
+            parts.method,
+            Method::GET
+                | Method::HEAD
+                | Method::OPTIONS
+                | Method::TRACE
+                | Method::PUT
+                | Method::DELETE
+        )
     }
 }
 
 impl Proxy {
     /// Prepares another attempt, or says what the client is told instead.
-    pub(super) fn may_try_again(&self, flow: &mut Flow<'_>, failed: (Failed, EndpointId)) -> Result<(), Failure> {
+    pub(super) fn may_try_again(
+        &self,
+        flow: &mut Flow<'_>,
+        failed: (Failed, EndpointId),
+    ) -> Result<(), Failure> {
         let (failed, endpoint) = failed;
         let allowed = failed.allows_again(flow.retries.is_idempotent(flow.parts));
         if failed == Failed::Recalled {
             // Nothing was tried, so nothing is used up; the pick that follows finds a newer snapshot.
-            return if flow.upload.rewind() { Ok(()) } else { Err(failed.failure()) };
+            return if flow.upload.rewind() {
+                Ok(())
+            } else {
+                Err(failed.failure())
+            };
         }
         let service = flow.service.name();
         if failed == Failed::ReusedClosed {
@@ -105,7 +126,10 @@ impl Proxy {
         let again = allowed
             && flow.retries.left > 0
             && flow.upload.rewind()
-            && flow.service.budget().take(flow.retries.budget, Instant::now());
+            && flow
+                .service
+                .budget()
+                .take(flow.retries.budget, Instant::now());
         if !again {
             return Err(failed.failure());
         }
@@ -113,7 +137,9 @@ impl Proxy {
         flow.retries.retrying = true;
         flow.retries.avoid.push(endpoint);
         flow.account.tried(failed.reason());
-        self.metrics.shared().retry(service.as_str(), failed.reason());
+        self.metrics
+            .shared()
+            .retry(service.as_str(), failed.reason());
         Ok(())
     }
 }
@@ -125,11 +151,25 @@ mod tests {
     /// The table of P10, row by row.
     #[test]
     fn allows_what_the_table_allows() {
-        for unsent in [Failed::ConnectFailed, Failed::ConnectTimeout, Failed::Stale, Failed::Recalled] {
-            assert!(unsent.allows_again(true) && unsent.allows_again(false), "{unsent:?}");
+        for unsent in [
+            Failed::ConnectFailed,
+            Failed::ConnectTimeout,
+            Failed::Stale,
+            Failed::Recalled,
+        ] {
+            assert!(
+                unsent.allows_again(true) && unsent.allows_again(false),
+                "{unsent:?}"
+            );
         }
-        assert!(Failed::ReusedClosed.allows_again(true) && !Failed::ReusedClosed.allows_again(false));
-        for failure in [Failure::UpstreamClosed, Failure::BadResponse("x"), Failure::RequestTimeout] {
+        assert!(
+            Failed::ReusedClosed.allows_again(true) && !Failed::ReusedClosed.allows_again(false)
+        );
+        for failure in [
+            Failure::UpstreamClosed,
+            Failure::BadResponse("x"),
+            Failure::RequestTimeout,
+        ] {
             assert!(!Failed::Final(failure).allows_again(true));
         }
     }

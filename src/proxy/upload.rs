@@ -95,7 +95,17 @@ impl Upload {
             Framing::Sized(_) | Framing::Chunked => Stage::Streaming,
         };
         let memory = (stage == Stage::Streaming).then(Memory::default);
-        Ok(Self { incoming, framing, received: 0, max, memory, sent: 0, stage, chunk_open: false, gathered: false })
+        Ok(Self {
+            incoming,
+            framing,
+            received: 0,
+            max,
+            memory,
+            sent: 0,
+            stage,
+            chunk_open: false,
+            gathered: false,
+        })
     }
 
     pub(super) fn framing(&self) -> Framing {
@@ -184,7 +194,11 @@ impl Upload {
     }
 
     /// The next frame: one that is remembered, or one that comes.
-    fn poll_next(&mut self, cx: &mut Context<'_>, downstream: &Downstream) -> Poll<Result<Next, Failure>> {
+    fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+        downstream: &Downstream,
+    ) -> Poll<Result<Next, Failure>> {
         if let Some(memory) = &self.memory {
             if let Some(data) = memory.data.get(self.sent) {
                 self.sent += 1;
@@ -204,7 +218,9 @@ impl Upload {
             match frame.into_data() {
                 Ok(data) if data.is_empty() => {}
                 Ok(data) => {
-                    downstream.task.limit(Some(Instant::now() + downstream.entrance.body_timeout));
+                    downstream
+                        .task
+                        .limit(Some(Instant::now() + downstream.entrance.body_timeout));
                     return Poll::Ready(self.receive(data));
                 }
                 Err(other) => trailers = other.into_trailers().ok(),

@@ -63,11 +63,19 @@ enum Over {
 /// How long a close waits for the client's, so that the response in flight is not destroyed by a reset (RFC 9112, 9.6).
 const LINGER: Duration = Duration::from_secs(2);
 
+/// The same for an idle connection of a process that leaves.
+const IDLE_LINGER: Duration = Duration::from_millis(100);
+
 /// What is read and thrown away meanwhile.
 const LINGER_BYTES: usize = 64 * 1024;
 
 impl Connection {
-    pub(super) fn new(entry: &Entry, stream: Stream, client: SocketAddr, local: SocketAddr) -> Rc<Self> {
+    pub(super) fn new(
+        entry: &Entry,
+        stream: Stream,
+        client: SocketAddr,
+        local: SocketAddr,
+    ) -> Rc<Self> {
         let task = entry.proxy.clock().task();
         task.limit(Some(Instant::now() + entry.settings.timeouts.header));
         let downstream = Downstream {
@@ -111,7 +119,10 @@ impl Connection {
     /// A response has ended; what comes next is another request, or nothing.
     fn idle(&self) {
         self.watched.phase.set(Phase::Idle);
-        self.task().limit(Some(earlier(Instant::now() + self.keep_alive, self.close_at.get())));
+        self.task().limit(Some(earlier(
+            Instant::now() + self.keep_alive,
+            self.close_at.get(),
+        )));
     }
 
     /// What its time limits say, now that hyper has nothing to do.
@@ -156,11 +167,14 @@ async fn converse(entry: &Rc<Entry>, connection: &Rc<Connection>) -> Over {
     let limits = &entry.settings.limits;
     let mut builder = http1::Builder::new();
     // Time is kept here, by the worker's clock.
-    builder.header_read_timeout(None).max_buf_size(limits.header_bytes as usize);
+    builder
+        .header_read_timeout(None)
+        .max_buf_size(limits.header_bytes as usize);
     if limits.headers != HYPER_HEADERS {
         builder.max_headers(limits.headers as usize);
     }
-    let mut http = std::pin::pin!(builder.serve_connection(TokioIo::new(connection.watched.wire()), service));
+    let mut http =
+        std::pin::pin!(builder.serve_connection(TokioIo::new(connection.watched.wire()), service));
     let mut head_seen = false;
     std::future::poll_fn(move |cx| {
         connection.task().register(cx.waker());
@@ -190,12 +204,16 @@ async fn answer(
     let mut response = entry.proxy.handle(request, &connection.downstream).await;
     if connection.task().is_expired() {
         // What is left is to hand the answer over.
-        connection.task().limit(Some(Instant::now() + entry.settings.timeouts.body));
+        connection
+            .task()
+            .limit(Some(Instant::now() + entry.settings.timeouts.body));
     }
     if let Some(plan) = entry.leaving()
         && plan.announces(Instant::now(), entry.proxy.random())
     {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        response
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
         connection.announced.set(true);
     }
     Ok(response.map(|body| Tracked { body, connection }))
@@ -217,7 +235,10 @@ impl http_body::Body for Tracked {
     type Data = Bytes;
     type Error = <Body as http_body::Body>::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         Pin::new(&mut self.get_mut().body).poll_frame(cx)
     }
 
@@ -231,7 +252,10 @@ impl http_body::Body for Tracked {
 }
 
 /// Closes a connection in the way its end asks for.
-#[expect(clippy::await_holding_refcell_ref, reason = "hyper's end is gone: nobody else can borrow the stream")]
+#[expect(
+    clippy::await_holding_refcell_ref,
+    reason = "hyper's end is gone: nobody else can borrow the stream"
+)]
 async fn close(entry: &Entry, connection: &Connection, over: Over) {
     let metrics = entry.proxy.metrics().shared();
     let mut stream = connection.watched.stream.borrow_mut();
@@ -240,12 +264,16 @@ async fn close(entry: &Entry, connection: &Connection, over: Over) {
         return;
     }
     match over {
-        Over::Done | Over::Broken if connection.announced.get() => metrics.downstream_closed(entry.name(), "announced"),
+        Over::Done | Over::Broken if connection.announced.get() => {
+            metrics.downstream_closed(entry.name(), "announced")
+        }
         Over::Done | Over::Broken => {}
         Over::Refused(refusal) => entry.proxy.refused(&connection.downstream, refusal),
         Over::Idle => metrics.downstream_closed(entry.name(), "idle"),
         Over::SlowHead => {
-            entry.proxy.refused(&connection.downstream, Refusal::SlowHead);
+            entry
+                .proxy
+                .refused(&connection.downstream, Refusal::SlowHead);
             // Whoever is too slow to ask may be gone.
             let _ = tokio::time::timeout(LINGER, stream.write_all(SLOW_HEAD)).await;
         }
@@ -255,8 +283,14 @@ async fn close(entry: &Entry, connection: &Connection, over: Over) {
         }
     }
     if !connection.watched.ended.get() {
+        // Nothing is on its way to an idle client: while we leave, it need not be waited for.
+        let limit = if over == Over::Idle && entry.leaving().is_some() {
+            IDLE_LINGER
+        } else {
+            LINGER
+        };
         // A client that does not follow within this time is left behind.
-        let _ = tokio::time::timeout(LINGER, linger(&mut stream)).await;
+        let _ = tokio::time::timeout(limit, linger(&mut stream)).await;
     }
 }
 

@@ -174,13 +174,19 @@ impl Entry {
         }
         drop(connections);
         self.open.fetch_sub(1, Ordering::Relaxed);
-        self.proxy.metrics().shared().downstream_connections(self.name(), -1);
+        self.proxy
+            .metrics()
+            .shared()
+            .downstream_connections(self.name(), -1);
     }
 
     /// A connection that went before it was accepted is nobody's fault. Without descriptors or memory, accepting again at
     /// once would only burn the processor.
     async fn pause(&self, error: &io::Error) {
-        if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) {
+        if matches!(
+            error.kind(),
+            io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
+        ) {
             return;
         }
         warn!(listener = %self.name(), %error, "cannot accept; pausing");
@@ -196,9 +202,12 @@ impl Acceptor {
                 tune_downstream(&stream);
                 Ok(Some((Stream::Tcp(stream), client)))
             }
-            Self::Memory(listener) => {
-                Ok(listener.recv().await.map(|stream| (Stream::Memory(stream), SocketAddr::from(([127, 0, 0, 1], 1)))))
-            }
+            Self::Memory(listener) => Ok(listener.recv().await.map(|stream| {
+                (
+                    Stream::Memory(stream),
+                    SocketAddr::from(([127, 0, 0, 1], 1)),
+                )
+            })),
         }
     }
 

@@ -91,7 +91,10 @@ mod tests {
         assert!(!plan.announces(now, 0.0));
         assert!(plan.announces(now + secs(5), 0.4) && !plan.announces(now + secs(5), 0.6));
         assert!(plan.announces(now + secs(10), 1.0));
-        assert!(Plan::new(now, Duration::ZERO, secs(20)).announces(now, 1.0), "Ctrl-C announces at once");
+        assert!(
+            Plan::new(now, Duration::ZERO, secs(20)).announces(now, 1.0),
+            "Ctrl-C announces at once"
+        );
     }
 
     proptest! {

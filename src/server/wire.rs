@@ -43,12 +43,18 @@ pub(super) struct Wire {
 
 impl Watched {
     pub(super) fn new(stream: Stream) -> Rc<Self> {
-        Rc::new(Self { stream: RefCell::new(stream), phase: Cell::new(Phase::New), ended: Cell::new(false) })
+        Rc::new(Self {
+            stream: RefCell::new(stream),
+            phase: Cell::new(Phase::New),
+            ended: Cell::new(false),
+        })
     }
 
     /// hyper's end.
     pub(super) fn wire(self: &Rc<Self>) -> Wire {
-        Wire { watched: self.clone() }
+        Wire {
+            watched: self.clone(),
+        }
     }
 
     /// Whether closing it now would take nothing from anybody: no byte of a request has come, as far as the kernel knows.
@@ -58,7 +64,11 @@ impl Watched {
 }
 
 impl AsyncRead for Wire {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let watched = &self.watched;
         let before = buf.filled().len();
         ready!(Pin::new(&mut *watched.stream.borrow_mut()).poll_read(cx, buf))?;
@@ -72,11 +82,19 @@ impl AsyncRead for Wire {
 }
 
 impl AsyncWrite for Wire {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut *self.watched.stream.borrow_mut()).poll_write(cx, buf)
     }
 
-    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut *self.watched.stream.borrow_mut()).poll_write_vectored(cx, bufs)
     }
 

@@ -68,7 +68,9 @@ impl RetryBudget {
 // Relaxed throughout: these are statistics, and a count that arrives late is a count of the next request.
 impl Window {
     fn new() -> Self {
-        Self { buckets: std::array::from_fn(|_| AtomicU64::new(0)) }
+        Self {
+            buckets: std::array::from_fn(|_| AtomicU64::new(0)),
+        }
     }
 
     fn bucket(&self, second: u64) -> &AtomicU64 {
@@ -78,30 +80,48 @@ impl Window {
     /// Counts without a read-modify-write: for a window that one thread alone writes.
     fn add_alone(&self, second: u64) {
         let bucket = self.bucket(second);
-        bucket.store(next(bucket.load(Ordering::Relaxed), second), Ordering::Relaxed);
+        bucket.store(
+            next(bucket.load(Ordering::Relaxed), second),
+            Ordering::Relaxed,
+        );
     }
 
     fn add(&self, second: u64) {
         // The closure never refuses.
-        let _ = self.bucket(second).fetch_update(Ordering::Relaxed, Ordering::Relaxed, |seen| Some(next(seen, second)));
+        let _ = self
+            .bucket(second)
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |seen| {
+                Some(next(seen, second))
+            });
     }
 
     fn take_back(&self, second: u64) {
-        let _ = self.bucket(second).fetch_update(Ordering::Relaxed, Ordering::Relaxed, |seen| {
-            (seen >> 32 == second && seen & COUNT > 0).then(|| seen - 1)
-        });
+        let _ = self
+            .bucket(second)
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |seen| {
+                (seen >> 32 == second && seen & COUNT > 0).then(|| seen - 1)
+            });
     }
 
     fn sum(&self, second: u64) -> u64 {
         let recent = |seen: &u64| (seen >> 32) + SECONDS as u64 > second;
-        self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).filter(recent).map(|seen| seen & COUNT).sum()
+        self.buckets
+            .iter()
+            .map(|bucket| bucket.load(Ordering::Relaxed))
+            .filter(recent)
+            .map(|seen| seen & COUNT)
+            .sum()
     }
 }
 
 const COUNT: u64 = (1 << 32) - 1;
 
 fn next(seen: u64, second: u64) -> u64 {
-    if seen >> 32 == second { seen + 1 } else { second << 32 | 1 }
+    if seen >> 32 == second {
+        seen + 1
+    } else {
+        second << 32 | 1
+    }
 }
 
 #[cfg(test)]
@@ -121,6 +141,10 @@ mod tests {
         }
         assert_eq!(taken(now), 200);
         assert_eq!(taken(now + Duration::from_secs(9)), 0);
-        assert_eq!(taken(now + Duration::from_secs(10)), 100, "what is older is forgotten");
+        assert_eq!(
+            taken(now + Duration::from_secs(10)),
+            100,
+            "what is older is forgotten"
+        );
     }
 }

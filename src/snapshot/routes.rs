@@ -36,13 +36,17 @@ impl Publisher {
     /// Nothing is routed yet.
     #[must_use]
     pub fn new() -> Self {
-        Self { routes: Arc::new(ArcSwap::from_pointee(RouteTable::build([]))) }
+        Self {
+            routes: Arc::new(ArcSwap::from_pointee(RouteTable::build([]))),
+        }
     }
 
     /// A reader, one for each worker.
     #[must_use]
     pub fn reader(&self) -> Reader {
-        Reader { routes: Cache::new(self.routes.clone()) }
+        Reader {
+            routes: Cache::new(self.routes.clone()),
+        }
     }
 
     /// Replaces all routes at once. A route to a service that `find` does not know is left out.
@@ -52,7 +56,10 @@ impl Publisher {
         find: impl Fn(&ServiceName) -> Option<Arc<Service>>,
     ) {
         let table = routes.iter().filter_map(|(matcher, name)| {
-            let route = Route { label: label(matcher), service: find(name)? };
+            let route = Route {
+                label: label(matcher),
+                service: find(name)?,
+            };
             Some((matcher.clone(), route))
         });
         self.routes.store(Arc::new(RouteTable::build(table)));

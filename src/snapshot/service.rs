@@ -88,8 +88,14 @@ impl Service {
     }
 
     /// Replaces the snapshot.
-    pub fn publish(&self, settings: Arc<ServiceSettings>, primary: Vec<Member>, fallback: Vec<Member>) {
-        self.current.store(Arc::new(ServiceSnapshot::new(settings, primary, fallback)));
+    pub fn publish(
+        &self,
+        settings: Arc<ServiceSettings>,
+        primary: Vec<Member>,
+        fallback: Vec<Member>,
+    ) {
+        self.current
+            .store(Arc::new(ServiceSnapshot::new(settings, primary, fallback)));
     }
 
     /// Those who wait for a connection.
@@ -107,8 +113,15 @@ impl Service {
 
 impl ServiceSnapshot {
     fn new(settings: Arc<ServiceSettings>, primary: Vec<Member>, fallback: Vec<Member>) -> Self {
-        let rank = |members: Vec<Member>| Rank { picker: Picker::build(&settings.balance, &members), members };
-        Self { primary: rank(primary), fallback: rank(fallback), settings }
+        let rank = |members: Vec<Member>| Rank {
+            picker: Picker::build(&settings.balance, &members),
+            members,
+        };
+        Self {
+            primary: rank(primary),
+            fallback: rank(fallback),
+            settings,
+        }
     }
 
     /// What is configured of the service.
@@ -126,11 +139,24 @@ impl ServiceSnapshot {
         let excluded: Vec<usize> = if ask.avoid.is_empty() {
             Vec::new()
         } else {
-            (0..rank.members.len()).filter(|i| ask.avoid.contains(&rank.members[*i].endpoint.id())).collect()
+            (0..rank.members.len())
+                .filter(|i| ask.avoid.contains(&rank.members[*i].endpoint.id()))
+                .collect()
         };
-        let mut cx = PickContext { now: ask.now, rng: ask.rng, hash: ask.hash, excluded: &excluded };
-        let picked = rank.picker.pick(&rank.members, &mut cx).ok_or(NotChosen::Nobody)?;
-        rank.members[picked].endpoint.acquire(fallback).map_err(|_| NotChosen::Stale)
+        let mut cx = PickContext {
+            now: ask.now,
+            rng: ask.rng,
+            hash: ask.hash,
+            excluded: &excluded,
+        };
+        let picked = rank
+            .picker
+            .pick(&rank.members, &mut cx)
+            .ok_or(NotChosen::Nobody)?;
+        rank.members[picked]
+            .endpoint
+            .acquire(fallback)
+            .map_err(|_| NotChosen::Stale)
     }
 
     /// Takes a place at whoever still gives one: the last resort after stale picks.
@@ -147,7 +173,9 @@ impl ServiceSnapshot {
     #[must_use]
     pub fn has_other_than(&self, avoid: &[EndpointId]) -> bool {
         let (rank, _) = self.rank();
-        rank.members.iter().any(|member| member.weight > 0 && !avoid.contains(&member.endpoint.id()))
+        rank.members
+            .iter()
+            .any(|member| member.weight > 0 && !avoid.contains(&member.endpoint.id()))
     }
 
     fn rank(&self) -> (&Rank, bool) {

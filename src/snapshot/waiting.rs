@@ -32,7 +32,10 @@ pub struct Waiting<'r> {
 
 impl WaitingRoom {
     pub(super) fn new(workers: usize) -> Self {
-        Self { total: AtomicU32::new(0), workers: (0..workers).map(|_| Corner::default()).collect() }
+        Self {
+            total: AtomicU32::new(0),
+            workers: (0..workers).map(|_| Corner::default()).collect(),
+        }
     }
 
     /// Enters, unless `max` wait already.
@@ -40,7 +43,11 @@ impl WaitingRoom {
     pub fn enter(&self, worker: usize, max: u32) -> Option<Waiting<'_>> {
         // SeqCst here and in `is_empty`: a waiter announces itself and then looks for a free connection, a releaser frees
         // one and then looks for waiters; one of the two must see the other.
-        self.total.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |total| (total < max).then_some(total + 1)).ok()?;
+        self.total
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |total| {
+                (total < max).then_some(total + 1)
+            })
+            .ok()?;
         self.workers[worker].waiting.fetch_add(1, Ordering::SeqCst);
         Some(Waiting { room: self, worker })
     }
@@ -94,7 +101,9 @@ impl Waiting<'_> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.room.workers[self.worker].waiting.fetch_sub(1, Ordering::SeqCst);
+        self.room.workers[self.worker]
+            .waiting
+            .fetch_sub(1, Ordering::SeqCst);
         self.room.total.fetch_sub(1, Ordering::SeqCst);
     }
 }

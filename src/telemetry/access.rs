@@ -1,8 +1,8 @@
 //! The access log: one event for each request, on stdout, formatted and written off the workers (P13).
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -19,7 +19,7 @@ pub struct Record {
     /// When it ended.
     pub time: SystemTime,
     /// Who sent it.
-    pub client: SocketAddr,
+    pub client: Client,
     /// Its method; none when no head could be read.
     pub method: Option<Method>,
     /// Its host.
@@ -48,6 +48,24 @@ pub struct Record {
     pub code: Option<&'static str>,
     /// Of its `traceparent`.
     pub trace_id: Option<Box<str>>,
+}
+
+/// Who sent a request: the peer, or whom a trusted proxy in front names, without a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Client {
+    /// The address.
+    pub ip: IpAddr,
+    /// The port, where it is known.
+    pub port: Option<u16>,
+}
+
+impl fmt::Display for Client {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.port {
+            Some(port) => SocketAddr::new(self.ip, port).fmt(out),
+            None => self.ip.fmt(out),
+        }
+    }
 }
 
 /// An attempt at one endpoint.
@@ -84,7 +102,10 @@ impl AccessLog {
     ///
     /// # Errors
     /// When its thread cannot be started.
-    pub fn start(format: Format, out: impl Write + Send + 'static) -> std::io::Result<(Self, AccessLogEnd)> {
+    pub fn start(
+        format: Format,
+        out: impl Write + Send + 'static,
+    ) -> std::io::Result<(Self, AccessLogEnd)> {
         let render: Render<Record> = match format {
             Format::Json => Box::new(|record, buffer| json(&record, buffer)),
             Format::Text => Box::new(|record, buffer| text(&record, buffer)),
@@ -127,7 +148,7 @@ impl AccessLogEnd {
 struct Line<'a> {
     time: String,
     target: &'static str,
-    client: SocketAddr,
+    client: String,
     method: Option<&'a str>,
     authority: Option<&'a str>,
     path: Option<&'a str>,
@@ -170,7 +191,7 @@ impl<'a> Line<'a> {
         Self {
             time: humantime::format_rfc3339_micros(record.time).to_string(),
             target: "tidegate::access",
-            client: record.client,
+            client: record.client.to_string(),
             method: record.method.as_ref().map(Method::as_str),
             authority: record.authority.as_deref(),
             path: record.path.as_deref(),
@@ -231,10 +252,23 @@ fn json(record: &Record, buffer: &mut Vec<u8>) {
 fn text(record: &Record, buffer: &mut Vec<u8>) {
     let line = Line::of(record);
     let mut out = String::new();
-    let status = line.status.map_or_else(|| "-".to_owned(), |status| status.to_string());
-    let (method, authority, path) = (line.method.unwrap_or("-"), line.authority.unwrap_or("-"), line.path.unwrap_or("-"));
+    let status = line
+        .status
+        .map_or_else(|| "-".to_owned(), |status| status.to_string());
+    let (method, authority, path) = (
+        line.method.unwrap_or("-"),
+        line.authority.unwrap_or("-"),
+        line.path.unwrap_or("-"),
+    );
     // Writing into a string cannot fail.
-    let _ = write!(out, "{} {} {method} {authority}{} {status} {:.1}ms", line.time, line.client, printable(path), line.duration_ms);
+    let _ = write!(
+        out,
+        "{} {} {method} {authority}{} {status} {:.1}ms",
+        line.time,
+        line.client,
+        printable(path),
+        line.duration_ms
+    );
     if let (Some(service), Some(endpoint)) = (line.service, line.endpoint) {
         let _ = write!(out, " {service}/{endpoint}");
     }
@@ -252,5 +286,13 @@ fn text(record: &Record, buffer: &mut Vec<u8>) {
 
 /// A path as it may be shown in a terminal.
 fn printable(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
+    text.chars()
+        .flat_map(|c| {
+            if c.is_control() {
+                c.escape_default().collect::<Vec<_>>()
+            } else {
+                vec![c]
+            }
+        })
+        .collect()
 }

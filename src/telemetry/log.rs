@@ -30,13 +30,21 @@ pub struct LogEnd {
 /// # Errors
 /// When `filter` is no filter (its text says what is wrong), or the thread cannot be started.
 pub fn start(format: Format, filter: &str) -> Result<LogEnd, String> {
-    let filter = EnvFilter::try_new(filter).map_err(|wrong| format!("log filter {filter:?}: {wrong}; as `info` or `tidegate=debug`"))?;
-    let (sink, pipe) = Sink::start("tidegate-log", io::stderr(), Box::new(|line: Vec<u8>, buffer| buffer.extend(line)))
-        .map_err(|error| format!("the log's thread cannot be started: {error}"))?;
+    let filter = EnvFilter::try_new(filter).map_err(|wrong| {
+        format!("log filter {filter:?}: {wrong}; as `info` or `tidegate=debug`")
+    })?;
+    let (sink, pipe) = Sink::start(
+        "tidegate-log",
+        io::stderr(),
+        Box::new(|line: Vec<u8>, buffer| buffer.extend(line)),
+    )
+    .map_err(|error| format!("the log's thread cannot be started: {error}"))?;
     let registry = tracing_subscriber::registry().with(filter);
     let layer = tracing_subscriber::fmt::layer().with_writer(Lines { sink });
     let started = match format {
-        Format::Text => registry.with(layer.with_ansi(io::IsTerminal::is_terminal(&io::stderr()))).try_init(),
+        Format::Text => registry
+            .with(layer.with_ansi(io::IsTerminal::is_terminal(&io::stderr())))
+            .try_init(),
         Format::Json => registry.with(layer.json().flatten_event(true)).try_init(),
     };
     started.map_err(|error| format!("the log cannot be started: {error}"))?;
@@ -70,7 +78,10 @@ impl<'a> MakeWriter<'a> for Lines {
     type Writer = LineWriter;
 
     fn make_writer(&'a self) -> LineWriter {
-        LineWriter { sink: self.sink.clone(), line: Vec::new() }
+        LineWriter {
+            sink: self.sink.clone(),
+            line: Vec::new(),
+        }
     }
 }
 

@@ -12,7 +12,8 @@ use std::time::Duration;
 use prometheus::core::{Collector, Metric, MetricVec, MetricVecBuilder};
 use prometheus::local::{LocalHistogram, LocalIntCounter};
 use prometheus::{
-    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
+    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
 /// All metrics of a process.
@@ -45,13 +46,19 @@ pub struct Metrics {
 }
 
 /// From a fast cache hit to a request that was nearly given up.
-const REQUEST_BUCKETS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+const REQUEST_BUCKETS: &[f64] = &[
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+];
 
 /// From a drain of nothing to the longest deadline anybody should set.
-const DRAIN_BUCKETS: &[f64] = &[0.001, 0.01, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0];
+const DRAIN_BUCKETS: &[f64] = &[
+    0.001, 0.01, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0,
+];
 
 /// P2 promises 1 ms at the median and 5 ms at the 99th percentile.
-const APPLY_BUCKETS: &[f64] = &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5];
+const APPLY_BUCKETS: &[f64] = &[
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5,
+];
 
 impl Metrics {
     /// A registry of its own, so that a test can have several.
@@ -163,28 +170,40 @@ impl Metrics {
     /// A worker's own cells.
     #[must_use]
     pub fn worker(self: &Arc<Self>) -> WorkerMetrics {
-        WorkerMetrics { shared: self.clone(), requests: RefCell::default(), durations: RefCell::default() }
+        WorkerMetrics {
+            shared: self.clone(),
+            requests: RefCell::default(),
+            durations: RefCell::default(),
+        }
     }
 
     /// The text of a scrape (Prometheus text format, 0.0.4).
     #[must_use]
     pub fn text(&self) -> String {
         // The encoder fails only on families without a name, which the registry does not admit.
-        TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default()
+        TextEncoder::new()
+            .encode_to_string(&self.registry.gather())
+            .unwrap_or_default()
     }
 
     /// A drain is over; `cut` counts what was cut, by kind.
     pub fn drain_ended(&self, service: &str, outcome: &str, took: Duration, cut: &[(&str, u64)]) {
         self.drains.with_label_values(&[service, outcome]).inc();
-        self.drain_duration.with_label_values(&[service]).observe(took.as_secs_f64());
+        self.drain_duration
+            .with_label_values(&[service])
+            .observe(took.as_secs_f64());
         for (kind, count) in cut {
-            self.drain_cut.with_label_values(&[service, kind]).inc_by(*count);
+            self.drain_cut
+                .with_label_values(&[service, kind])
+                .inc_by(*count);
         }
     }
 
     /// A request was sent to a draining endpoint, because of this.
     pub fn dispatched_to_draining(&self, service: &str, why: &str) {
-        self.dispatched_to_draining.with_label_values(&[service, why]).inc();
+        self.dispatched_to_draining
+            .with_label_values(&[service, why])
+            .inc();
     }
 
     /// A request is sent again.
@@ -194,7 +213,9 @@ impl Metrics {
 
     /// Idle connections to an endpoint were closed.
     pub fn idle_evicted(&self, service: &str, reason: &str, count: u64) {
-        self.idle_evicted.with_label_values(&[service, reason]).inc_by(count);
+        self.idle_evicted
+            .with_label_values(&[service, reason])
+            .inc_by(count);
     }
 
     /// A reused connection was closed before it was answered.
@@ -204,17 +225,23 @@ impl Metrics {
 
     /// What became of a request at an endpoint; only called where metrics name endpoints.
     pub fn endpoint_request(&self, service: &str, endpoint: &str, outcome: &str) {
-        self.endpoint_requests.with_label_values(&[service, endpoint, outcome]).inc();
+        self.endpoint_requests
+            .with_label_values(&[service, endpoint, outcome])
+            .inc();
     }
 
     /// A client has connected, or gone.
     pub fn downstream_connections(&self, listener: &str, change: i64) {
-        self.downstream_connections.with_label_values(&[listener]).add(change);
+        self.downstream_connections
+            .with_label_values(&[listener])
+            .add(change);
     }
 
     /// tidegate has closed a client's connection: `announced`, `idle`, `goaway` or `forced`.
     pub fn downstream_closed(&self, listener: &str, how: &str) {
-        self.downstream_closed.with_label_values(&[listener, how]).inc();
+        self.downstream_closed
+            .with_label_values(&[listener, how])
+            .inc();
     }
 
     /// A listener is gone, and its series with it.
@@ -226,12 +253,16 @@ impl Metrics {
 
     /// Whether a source can see.
     pub fn source_up(&self, service: &str, source: &str, up: bool) {
-        self.source_up.with_label_values(&[service, source]).set(i64::from(up));
+        self.source_up
+            .with_label_values(&[service, source])
+            .set(i64::from(up));
     }
 
     /// What a source delivered.
     pub fn source_update(&self, service: &str, source: &str, result: &str) {
-        self.source_updates.with_label_values(&[service, source, result]).inc();
+        self.source_updates
+            .with_label_values(&[service, source, result])
+            .inc();
     }
 
     /// An observation has been applied.
@@ -241,7 +272,9 @@ impl Metrics {
 
     /// The config was read again.
     pub fn config_reload(&self, ok: bool) {
-        self.config_reload.with_label_values(&[if ok { "success" } else { "error" }]).inc();
+        self.config_reload
+            .with_label_values(&[if ok { "success" } else { "error" }])
+            .inc();
     }
 
     /// Access log lines lost so far.
@@ -250,28 +283,54 @@ impl Metrics {
     }
 
     /// What a service has, read for a scrape: endpoints by state, work in flight, age of the set.
-    pub fn set_service(&self, service: &str, states: &[(&str, u64)], in_flight: u64, age: Option<Duration>) {
+    pub fn set_service(
+        &self,
+        service: &str,
+        states: &[(&str, u64)],
+        in_flight: u64,
+        age: Option<Duration>,
+    ) {
         for (state, count) in states {
-            self.endpoints.with_label_values(&[service, state]).set(*count as i64);
+            self.endpoints
+                .with_label_values(&[service, state])
+                .set(*count as i64);
         }
-        self.in_flight.with_label_values(&[service]).set(in_flight as i64);
+        self.in_flight
+            .with_label_values(&[service])
+            .set(in_flight as i64);
         if let Some(age) = age {
-            self.source_staleness.with_label_values(&[service]).set(age.as_secs_f64());
+            self.source_staleness
+                .with_label_values(&[service])
+                .set(age.as_secs_f64());
         }
     }
 
     /// A service's upstream connections, read for a scrape.
     pub fn set_upstream_connections(&self, service: &str, idle: u64, busy: u64) {
-        self.upstream_connections.with_label_values(&[service, "idle"]).set(idle as i64);
-        self.upstream_connections.with_label_values(&[service, "busy"]).set(busy as i64);
+        self.upstream_connections
+            .with_label_values(&[service, "idle"])
+            .set(idle as i64);
+        self.upstream_connections
+            .with_label_values(&[service, "busy"])
+            .set(busy as i64);
     }
 
     /// How an endpoint stands, read for a scrape; only called where metrics name endpoints.
-    pub fn set_endpoint(&self, service: &str, endpoint: &str, states: &[(&str, bool)], in_flight: u64) {
+    pub fn set_endpoint(
+        &self,
+        service: &str,
+        endpoint: &str,
+        states: &[(&str, bool)],
+        in_flight: u64,
+    ) {
         for (state, is) in states {
-            self.endpoint_state.with_label_values(&[service, endpoint, state]).set(i64::from(*is));
+            self.endpoint_state
+                .with_label_values(&[service, endpoint, state])
+                .set(i64::from(*is));
         }
-        self.endpoint_in_flight.with_label_values(&[service, endpoint]).set(in_flight as i64);
+        self.endpoint_in_flight
+            .with_label_values(&[service, endpoint])
+            .set(in_flight as i64);
     }
 
     /// An endpoint is gone, and its series with it (P12).
@@ -326,7 +385,10 @@ impl WorkerMetrics {
         let mut requests = self.requests.borrow_mut();
         let key = (listener.clone(), service.clone(), code);
         let counter = requests.entry(key).or_insert_with(|| {
-            self.shared.requests.with_label_values(&[&**listener, &**service, code.to_string().as_str()]).local()
+            self.shared
+                .requests
+                .with_label_values(&[&**listener, &**service, code.to_string().as_str()])
+                .local()
         });
         counter.inc();
         if service.is_empty() {
@@ -334,7 +396,11 @@ impl WorkerMetrics {
         }
         let mut durations = self.durations.borrow_mut();
         if !durations.contains_key(service) {
-            let histogram = self.shared.request_duration.with_label_values(&[&**service]).local();
+            let histogram = self
+                .shared
+                .request_duration
+                .with_label_values(&[&**service])
+                .local();
             durations.insert(service.clone(), histogram);
         }
         if let Some(histogram) = durations.get(service) {
@@ -353,15 +419,29 @@ impl WorkerMetrics {
     }
 }
 
-#[expect(clippy::expect_used, reason = "names and labels are the constants above; a wrong one fails every test")]
-fn register<C: Collector + Clone + 'static>(registry: &Registry, collector: prometheus::Result<C>) -> C {
+#[expect(
+    clippy::expect_used,
+    reason = "names and labels are the constants above; a wrong one fails every test"
+)]
+fn register<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    collector: prometheus::Result<C>,
+) -> C {
     let collector = collector.expect("a metric's name and labels are valid");
-    registry.register(Box::new(collector.clone())).expect("a metric's name is given once");
+    registry
+        .register(Box::new(collector.clone()))
+        .expect("a metric's name is given once");
     collector
 }
 
 fn gauge_once(registry: &Registry) -> IntGaugeVec {
-    register(registry, IntGaugeVec::new(Opts::new("tidegate_build_info", "The version that runs"), &["version"]))
+    register(
+        registry,
+        IntGaugeVec::new(
+            Opts::new("tidegate_build_info", "The version that runs"),
+            &["version"],
+        ),
+    )
 }
 
 /// Removes every series that has these labels.
@@ -372,9 +452,16 @@ where
     for family in vec.collect() {
         for metric in family.get_metric() {
             let pairs = metric.get_label();
-            let fits = labels.iter().all(|(name, value)| pairs.iter().any(|pair| pair.name() == *name && pair.value() == *value));
+            let fits = labels.iter().all(|(name, value)| {
+                pairs
+                    .iter()
+                    .any(|pair| pair.name() == *name && pair.value() == *value)
+            });
             if fits {
-                let all: HashMap<&str, &str> = pairs.iter().map(|pair| (pair.name(), pair.value())).collect();
+                let all: HashMap<&str, &str> = pairs
+                    .iter()
+                    .map(|pair| (pair.name(), pair.value()))
+                    .collect();
                 // An error means that it is gone already.
                 let _ = vec.remove(&all);
             }
@@ -395,12 +482,21 @@ mod tests {
         metrics.set_endpoint("web", "web-2", &[("ready", true)], 1);
         worker.flush();
         let text = metrics.text();
-        assert!(text.contains("tidegate_requests_total{code=\"200\",listener=\"http\",service=\"web\"} 1"), "{text}");
+        assert!(
+            text.contains(
+                "tidegate_requests_total{code=\"200\",listener=\"http\",service=\"web\"} 1"
+            ),
+            "{text}"
+        );
         metrics.forget_endpoint("web", "web-1");
         let text = metrics.text();
         assert!(!text.contains("web-1") && text.contains("web-2"), "{text}");
         metrics.forget_endpoint("web", "web-2");
         metrics.forget_service("web");
-        assert!(!metrics.text().contains("service=\"web\""), "{}", metrics.text());
+        assert!(
+            !metrics.text().contains("service=\"web\""),
+            "{}",
+            metrics.text()
+        );
     }
 }

@@ -5,7 +5,7 @@ pub mod log;
 mod metrics;
 mod sink;
 
-pub use access::{AccessLog, AccessLogEnd, Record, Try};
+pub use access::{AccessLog, AccessLogEnd, Client, Record, Try};
 pub use log::Format;
 pub use metrics::{Metrics, WorkerMetrics};
 pub use sink::Losses;

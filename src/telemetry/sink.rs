@@ -29,7 +29,10 @@ struct Counts {
 
 impl<T> Clone for Sink<T> {
     fn clone(&self) -> Self {
-        Self { queue: self.queue.clone(), counts: self.counts.clone() }
+        Self {
+            queue: self.queue.clone(),
+            counts: self.counts.clone(),
+        }
     }
 }
 
@@ -50,18 +53,29 @@ const NAP: Duration = Duration::from_millis(2);
 
 impl<T: Send + 'static> Sink<T> {
     /// Starts the thread.
-    pub(super) fn start(name: &str, out: impl Write + Send + 'static, render: Render<T>) -> std::io::Result<(Self, Drainpipe)> {
+    pub(super) fn start(
+        name: &str,
+        out: impl Write + Send + 'static,
+        render: Render<T>,
+    ) -> std::io::Result<(Self, Drainpipe)> {
         let (queue, records) = sync_channel(QUEUE_MAX);
         let counts = Arc::new(Counts::default());
         let (stop, stopped) = sync_channel::<()>(0);
         let (finished, done) = sync_channel(1);
         let shared = counts.clone();
-        let thread = std::thread::Builder::new().name(name.into()).spawn(move || {
-            write_all(&records, &stopped, out, &render, &shared);
-            // Nobody may be waiting for it.
-            let _ = finished.send(());
-        })?;
-        let pipe = Drainpipe { thread: Some(thread), done, counts: counts.clone(), _stop: stop };
+        let thread = std::thread::Builder::new()
+            .name(name.into())
+            .spawn(move || {
+                write_all(&records, &stopped, out, &render, &shared);
+                // Nobody may be waiting for it.
+                let _ = finished.send(());
+            })?;
+        let pipe = Drainpipe {
+            thread: Some(thread),
+            done,
+            counts: counts.clone(),
+            _stop: stop,
+        };
         Ok((Self { queue, counts }, pipe))
     }
 
@@ -76,7 +90,9 @@ impl<T: Send + 'static> Sink<T> {
 
     /// Records lost so far, and from now on.
     pub(super) fn losses(&self) -> Losses {
-        Losses { counts: self.counts.clone() }
+        Losses {
+            counts: self.counts.clone(),
+        }
     }
 }
 
@@ -100,7 +116,9 @@ impl Drainpipe {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let wanted = read(&self.counts.put);
         let began = tokio::time::Instant::now();
-        while read(&self.counts.written) + read(&self.counts.lost) < wanted && began.elapsed() < limit {
+        while read(&self.counts.written) + read(&self.counts.lost) < wanted
+            && began.elapsed() < limit
+        {
             // The thread ends only with the process; this waits a moment for it to come on.
             let _ = self.done.recv_timeout(NAP);
         }
@@ -118,7 +136,13 @@ impl Drainpipe {
     }
 }
 
-fn write_all<T>(records: &Receiver<T>, nap: &Receiver<()>, mut out: impl Write, render: &Render<T>, counts: &Counts) {
+fn write_all<T>(
+    records: &Receiver<T>,
+    nap: &Receiver<()>,
+    mut out: impl Write,
+    render: &Render<T>,
+    counts: &Counts,
+) {
     let mut buffer = Vec::with_capacity(64 * 1024);
     while let Ok(first) = records.recv() {
         let mut count = 1;
@@ -130,7 +154,12 @@ fn write_all<T>(records: &Receiver<T>, nap: &Receiver<()>, mut out: impl Write, 
             count += 1;
         }
         let written = out.write_all(&buffer).and_then(|()| out.flush()).is_ok();
-        if written { &counts.written } else { &counts.lost }.fetch_add(count, Ordering::Relaxed);
+        if written {
+            &counts.written
+        } else {
+            &counts.lost
+        }
+        .fetch_add(count, Ordering::Relaxed);
         buffer.clear();
         // Nobody ever sends here: this is a sleep that the end of the process cuts short.
         let _ = nap.recv_timeout(NAP);
@@ -164,6 +193,14 @@ mod tests {
         assert_eq!(sink.losses().count(), 0);
         drop(sink);
         assert!(pipe.finish(Duration::from_secs(10)));
-        assert_eq!(out.0.lock().unwrap().iter().filter(|b| **b == b'\n').count(), 10_000);
+        assert_eq!(
+            out.0
+                .lock()
+                .unwrap()
+                .iter()
+                .filter(|b| **b == b'\n')
+                .count(),
+            10_000
+        );
     }
 }

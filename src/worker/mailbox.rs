@@ -77,17 +77,29 @@ const MAIL_MAX: usize = 64;
 /// Mailboxes for so many workers, and their receiving ends.
 #[must_use]
 pub fn mailboxes(workers: usize) -> (Mailboxes, Vec<Inbox>) {
-    let (plea_senders, plea_receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::channel(PLEAS_MAX)).unzip();
-    let mut boxes = Mailboxes { commands: Vec::new(), mail: Vec::new() };
+    let (plea_senders, plea_receivers): (Vec<_>, Vec<_>) =
+        (0..workers).map(|_| mpsc::channel(PLEAS_MAX)).unzip();
+    let mut boxes = Mailboxes {
+        commands: Vec::new(),
+        mail: Vec::new(),
+    };
     let mut inboxes = Vec::new();
     for (worker, pleas) in plea_receivers.into_iter().enumerate() {
         let (command, commands) = mpsc::channel(COMMANDS_MAX);
         let (letter, mail) = mpsc::channel(MAIL_MAX);
-        let others = plea_senders.iter().enumerate().filter(|(other, _)| *other != worker);
+        let others = plea_senders
+            .iter()
+            .enumerate()
+            .filter(|(other, _)| *other != worker);
         let neighbours = others.map(|(_, sender)| sender.clone()).collect();
         boxes.commands.push(command);
         boxes.mail.push(letter);
-        inboxes.push(Inbox { commands, pleas, mail, neighbours });
+        inboxes.push(Inbox {
+            commands,
+            pleas,
+            mail,
+            neighbours,
+        });
     }
     (boxes, inboxes)
 }

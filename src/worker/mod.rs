@@ -51,7 +51,12 @@ impl Worker {
     /// Serves until everything has left. `dialer` opens its connections.
     pub async fn run(self, dialer: Dialer) {
         let clock = Clock::new();
-        let pool = Pool::new(self.settings.worker, dialer, self.metrics.clone(), self.settings.seed);
+        let pool = Pool::new(
+            self.settings.worker,
+            dialer,
+            self.metrics.clone(),
+            self.settings.seed,
+        );
         let belongings = Belongings {
             pool: pool.clone(),
             clock: clock.clone(),
@@ -65,7 +70,12 @@ impl Worker {
         let stop = CancellationToken::new();
         keepers.spawn_local(until(stop.clone(), clock.run()));
         keepers.spawn_local(until(stop.clone(), pool.clone().watch_idle()));
-        let duty = Duty { proxy, pool, entries: RefCell::default(), leaving: TaskTracker::new() };
+        let duty = Duty {
+            proxy,
+            pool,
+            entries: RefCell::default(),
+            leaving: TaskTracker::new(),
+        };
         Rc::new(duty).serve(self.inbox).await;
         stop.cancel();
         keepers.close();
@@ -132,26 +142,40 @@ impl Duty {
 
     fn read(self: &Rc<Self>, mail: Mail) {
         match mail {
-            Mail::Listen { settings, socket, open } => match into_tokio(socket) {
+            Mail::Listen {
+                settings,
+                socket,
+                open,
+            } => match into_tokio(socket) {
                 Ok(listener) => self.listen(settings, Acceptor::Tcp(listener), open),
-                Err(error) => error!(listener = %settings.name, %error, "cannot listen on this worker"),
+                Err(error) => {
+                    error!(listener = %settings.name, %error, "cannot listen on this worker")
+                }
             },
             Mail::Unlisten(name, plan) => self.unlisten(&name, plan),
             Mail::Report(answer) => {
                 self.proxy.metrics().flush();
                 // Whoever asked may have gone.
-                let _ = answer.send(Report { census: self.pool.census() });
+                let _ = answer.send(Report {
+                    census: self.pool.census(),
+                });
             }
             Mail::Sample(share) => self.proxy.sample(share),
             Mail::Leave(plan, left) => {
                 let duty = self.clone();
-                self.leaving.spawn_local(async move { duty.leave(plan, left).await });
+                self.leaving
+                    .spawn_local(async move { duty.leave(plan, left).await });
             }
         }
     }
 
     /// Accepts from now on.
-    fn listen(self: &Rc<Self>, settings: server::Settings, acceptor: Acceptor, open: Arc<AtomicU32>) {
+    fn listen(
+        self: &Rc<Self>,
+        settings: server::Settings,
+        acceptor: Acceptor,
+        open: Arc<AtomicU32>,
+    ) {
         let entry = Entry::new(settings, self.proxy.clone(), open);
         self.entries.borrow_mut().push(entry.clone());
         self.leaving.spawn_local(entry.accept(acceptor));
@@ -159,16 +183,22 @@ impl Duty {
 
     /// A listener that a config has no more: it finishes what it has.
     fn unlisten(self: &Rc<Self>, name: &Arc<str>, plan: Plan) {
-        let (gone, kept) = self.entries.take().into_iter().partition(|entry| entry.name() == name);
+        let (gone, kept) = self
+            .entries
+            .take()
+            .into_iter()
+            .partition(|entry| entry.name() == name);
         self.entries.replace(kept);
         let gone: Vec<Rc<Entry>> = gone;
         for entry in gone {
             self.leaving.spawn_local(async move {
                 entry.stop();
                 entry.leave(plan);
-                tokio::time::timeout_at(plan.end, entry.done()).await.unwrap_or_else(|_| {
-                    entry.force();
-                });
+                tokio::time::timeout_at(plan.end, entry.done())
+                    .await
+                    .unwrap_or_else(|_| {
+                        entry.force();
+                    });
                 entry.done().await;
             });
         }
@@ -189,7 +219,10 @@ impl Duty {
             self.proxy.tails().wait().await;
         };
         tokio::pin!(done);
-        if tokio::time::timeout_at(plan.cut, done.as_mut()).await.is_err() {
+        if tokio::time::timeout_at(plan.cut, done.as_mut())
+            .await
+            .is_err()
+        {
             let cut = self.pool.cut_all();
             left.cut.fetch_add(cut as u32, Ordering::Relaxed);
             if tokio::time::timeout_at(plan.end, done).await.is_err() {
@@ -210,7 +243,9 @@ impl Duty {
 pub fn spawn(worker: Worker) -> io::Result<JoinHandle<()>> {
     let name = format!("tidegate-{}", worker.settings.worker);
     std::thread::Builder::new().name(name).spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(tokio::runtime::LocalOptions::default());
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build_local(tokio::runtime::LocalOptions::default());
         match runtime {
             Ok(runtime) => runtime.block_on(worker.run(Dialer::Tcp)),
             Err(error) => error!(%error, "a worker has no runtime"),

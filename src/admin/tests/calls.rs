@@ -341,9 +341,7 @@ async fn puts_an_endpoint_back() {
         json!({"service": "web", "id": "web-1", "state": "ready"})
     );
     assert_eq!(*asked.lock().unwrap(), ["web web-1"]);
-    for (id, says) in [
-        ("by-source", "put it back there"),
-    ] {
+    for (id, says) in [("by-source", "put it back there")] {
         let answer = bench.call("DELETE", &path(id)).await;
         assert_eq!(answer.status, 409);
         assert!(answer.error().contains(says), "{}", answer.text);

@@ -173,7 +173,10 @@ impl Eye {
             return parsed.verdict.clone();
         }
         let verdict = match parse(text, self.port.as_ref()) {
-            Ok(observation) => Ok(Arc::new(observation)),
+            Ok(observation) => Ok(Arc::new(match &self.good {
+                Some((_, good)) => observation.sharing(good),
+                None => observation,
+            })),
             Err(faults) => Err(self.line(first(&faults))),
         };
         self.parsed = Some(Parsed {

@@ -6,8 +6,8 @@ use std::mem::MaybeUninit;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::fields::is_forbidden_trailer;
 use super::ReadError;
+use super::fields::is_forbidden_trailer;
 
 /// Where a chunked body stands.
 #[derive(Debug, Default)]
@@ -60,7 +60,11 @@ impl Chunks {
                     }
                     let here = usize::try_from(left).unwrap_or(usize::MAX).min(read.len());
                     let left = left - here as u64;
-                    self.state = if left == 0 { State::DataEnd } else { State::Data(left) };
+                    self.state = if left == 0 {
+                        State::DataEnd
+                    } else {
+                        State::Data(left)
+                    };
                     return Ok(Next::Data(read.split_to(here).freeze()));
                 }
                 State::DataEnd => {
@@ -85,16 +89,23 @@ impl Chunks {
             }
             return Ok(None);
         };
-        let line = read[..end].strip_suffix(b"\r").ok_or(ReadError::Malformed("a chunk's size ends without CR LF"))?;
+        let line = read[..end]
+            .strip_suffix(b"\r")
+            .ok_or(ReadError::Malformed("a chunk's size ends without CR LF"))?;
         let (digits, extension) = match line.iter().position(|b| *b == b';') {
             Some(at) => (line[..at].trim_ascii_end(), line.len() - at),
             None => (line, 0),
         };
         self.extensions += extension;
         if self.extensions > EXTENSIONS_MAX || line.contains(&b'\r') {
-            return Err(ReadError::Malformed("a chunk's extensions are too long or broken"));
+            return Err(ReadError::Malformed(
+                "a chunk's extensions are too long or broken",
+            ));
         }
-        if digits.is_empty() || digits.len() > SIZE_DIGITS_MAX || !digits.iter().all(u8::is_ascii_hexdigit) {
+        if digits.is_empty()
+            || digits.len() > SIZE_DIGITS_MAX
+            || !digits.iter().all(u8::is_ascii_hexdigit)
+        {
             return Err(ReadError::Malformed("a chunk's size is no number"));
         }
         let size = digits.iter().fold(0, |size, digit| size << 4 | hex(*digit));
@@ -126,7 +137,11 @@ fn trailers(read: &mut BytesMut) -> Result<Next, ReadError> {
         .parse_response_with_uninit_headers(&mut request, &block, &mut fields)
         .map_err(|_| ReadError::Malformed("the trailers are broken"))?;
     let httparse::Status::Complete(length) = parsed else {
-        return if read.len() > TRAILERS_MAX { Err(ReadError::Malformed("the trailers are too long")) } else { Ok(Next::More) };
+        return if read.len() > TRAILERS_MAX {
+            Err(ReadError::Malformed("the trailers are too long"))
+        } else {
+            Ok(Next::More)
+        };
     };
     let mut trailers = HeaderMap::new();
     for field in &*request.headers {
@@ -153,7 +168,11 @@ pub(super) fn write_size(size: usize, out: &mut BytesMut) {
 /// Writes the last chunk and the trailers.
 pub(super) fn write_end(trailers: Option<&HeaderMap>, out: &mut BytesMut) {
     out.put_slice(b"0\r\n");
-    for (name, value) in trailers.into_iter().flatten().filter(|(name, _)| !is_forbidden_trailer(name)) {
+    for (name, value) in trailers
+        .into_iter()
+        .flatten()
+        .filter(|(name, _)| !is_forbidden_trailer(name))
+    {
         out.put_slice(name.as_str().as_bytes());
         out.put_slice(b": ");
         out.put_slice(value.as_bytes());
@@ -169,7 +188,10 @@ mod tests {
     use super::*;
 
     /// Feeds `text` in pieces; the body, the trailers and what is left behind the end.
-    fn decode(text: &[u8], pieces: usize) -> Result<(Vec<u8>, Option<HeaderMap>, Vec<u8>), &'static str> {
+    fn decode(
+        text: &[u8],
+        pieces: usize,
+    ) -> Result<(Vec<u8>, Option<HeaderMap>, Vec<u8>), &'static str> {
         let mut chunks = Chunks::default();
         let mut read = BytesMut::new();
         let mut body = Vec::new();
@@ -178,7 +200,11 @@ mod tests {
             match chunks.next(&mut read) {
                 Ok(Next::Data(data)) => body.extend_from_slice(&data),
                 Ok(Next::End(trailers)) => {
-                    let rest = read.iter().copied().chain(feed.flatten().copied()).collect();
+                    let rest = read
+                        .iter()
+                        .copied()
+                        .chain(feed.flatten().copied())
+                        .collect();
                     return Ok((body, trailers, rest));
                 }
                 Ok(Next::More) => match feed.next() {
@@ -193,12 +219,19 @@ mod tests {
 
     #[test]
     fn reads_the_same_at_every_split() {
-        let text = b"5;ext=1\r\nhello\r\nA\r\n, world...\r\n0\r\nx-sum: 15\r\nhost: evil\r\n\r\nnext";
+        let text =
+            b"5;ext=1\r\nhello\r\nA\r\n, world...\r\n0\r\nx-sum: 15\r\nhost: evil\r\n\r\nnext";
         for pieces in 1..=text.len() {
             let (body, trailers, rest) = decode(text, pieces).unwrap();
-            assert_eq!((body.as_slice(), rest.as_slice()), (&b"hello, world..."[..], &b"next"[..]));
+            assert_eq!(
+                (body.as_slice(), rest.as_slice()),
+                (&b"hello, world..."[..], &b"next"[..])
+            );
             let trailers = trailers.unwrap();
-            assert_eq!((trailers["x-sum"].as_bytes(), trailers.len()), (&b"15"[..], 1));
+            assert_eq!(
+                (trailers["x-sum"].as_bytes(), trailers.len()),
+                (&b"15"[..], 1)
+            );
         }
     }
 
@@ -215,9 +248,16 @@ mod tests {
             b" 5\r\nhello\r\n0\r\n\r\n",
             b"5 \r\nhello\r\n0\r\n\r\n",
         ] {
-            assert!(decode(text, 1000).is_err(), "{}", String::from_utf8_lossy(text));
+            assert!(
+                decode(text, 1000).is_err(),
+                "{}",
+                String::from_utf8_lossy(text)
+            );
         }
-        assert!(decode(b"5\r\nhello\r\n0\r\n", 1000).is_err(), "a body without its end is not whole");
+        assert!(
+            decode(b"5\r\nhello\r\n0\r\n", 1000).is_err(),
+            "a body without its end is not whole"
+        );
     }
 
     proptest! {

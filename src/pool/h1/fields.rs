@@ -8,9 +8,16 @@ use http::header;
 pub fn is_hop_by_hop(name: &HeaderName) -> bool {
     matches!(
         *name,
-        header::CONNECTION | header::TRANSFER_ENCODING | header::TE | header::UPGRADE | header::PROXY_AUTHENTICATE
+        header::CONNECTION
+            | header::TRANSFER_ENCODING
+            | header::TE
+            | header::UPGRADE
+            | header::PROXY_AUTHENTICATE
             | header::PROXY_AUTHORIZATION
-    ) || matches!(name.as_str(), "keep-alive" | "proxy-connection" | "http2-settings")
+    ) || matches!(
+        name.as_str(),
+        "keep-alive" | "proxy-connection" | "http2-settings"
+    )
 }
 
 /// The fields that a message's `Connection` names. Most messages name none, which costs nothing.
@@ -41,7 +48,11 @@ const PROTECTED: [HeaderName; 10] = [
 impl ConnectionTokens {
     /// Reads one `Connection` field.
     pub fn read(&mut self, value: &[u8]) {
-        for token in value.split(|b| *b == b',').map(<[u8]>::trim_ascii).filter(|token| !token.is_empty()) {
+        for token in value
+            .split(|b| *b == b',')
+            .map(<[u8]>::trim_ascii)
+            .filter(|token| !token.is_empty())
+        {
             if token.eq_ignore_ascii_case(b"close") {
                 self.close = true;
             } else if token.eq_ignore_ascii_case(b"keep-alive") {
@@ -97,7 +108,8 @@ mod tests {
     #[test]
     fn names_what_connection_names_but_not_what_is_protected() {
         let mut tokens = ConnectionTokens::default();
-        tokens.read(b"close, X-One ,,x-two, Host, content-length, Cookie, x-forwarded-for, bad name");
+        tokens
+            .read(b"close, X-One ,,x-two, Host, content-length, Cookie, x-forwarded-for, bad name");
         assert!(tokens.close && !tokens.keep_alive);
         assert!(tokens.contains(&HeaderName::from_static("x-one")));
         assert!(tokens.contains(&HeaderName::from_static("x-two")));

@@ -7,8 +7,8 @@ use bytes::{Buf, Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use super::fields::{ConnectionTokens, is_hop_by_hop};
 use super::ReadError;
+use super::fields::{ConnectionTokens, is_hop_by_hop};
 
 /// The head of a final response, as it may be passed on.
 #[derive(Debug)]
@@ -57,23 +57,34 @@ pub(super) fn parse(read: &mut BytesMut, to_head: bool) -> Result<Parsed, ReadEr
     let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
     let mut response = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();
-    let parsed = config.parse_response_with_uninit_headers(&mut response, read, &mut fields).map_err(malformed)?;
-    let httparse::Status::Complete(length) = parsed else { return Ok(Parsed::Partial) };
+    let parsed = config
+        .parse_response_with_uninit_headers(&mut response, read, &mut fields)
+        .map_err(malformed)?;
+    let httparse::Status::Complete(length) = parsed else {
+        return Ok(Parsed::Partial);
+    };
     let code = response.code.unwrap_or(0);
     let http10 = response.version == Some(0);
     if !(100..=999).contains(&code) {
         return Err(ReadError::Malformed("the response's status is no status"));
     }
     if code == 101 {
-        return Err(ReadError::Malformed("the endpoint switched protocols unasked"));
+        return Err(ReadError::Malformed(
+            "the endpoint switched protocols unasked",
+        ));
     }
     if code < 200 {
         read.advance(length);
         return Ok(Parsed::Interim);
     }
-    let spans: Vec<Span> = response.headers.iter().map(|field| Span::of(read, field)).collect();
+    let spans: Vec<Span> = response
+        .headers
+        .iter()
+        .map(|field| Span::of(read, field))
+        .collect();
     let block = read.split_to(length).freeze();
-    let status = StatusCode::from_u16(code).map_err(|_| ReadError::Malformed("the response's status is no status"))?;
+    let status = StatusCode::from_u16(code)
+        .map_err(|_| ReadError::Malformed("the response's status is no status"))?;
     collect(&block, &spans, status, http10, to_head).map(|head| Parsed::Final(Box::new(head)))
 }
 
@@ -88,8 +99,15 @@ impl Span {
         let start = |part: &[u8]| part.as_ptr() as usize - block.as_ptr() as usize;
         let name = start(field.name.as_bytes());
         // An empty value points nowhere in particular.
-        let value = if field.value.is_empty() { 0 } else { start(field.value) };
-        Self { name: (name, name + field.name.len()), value: (value, value + field.value.len()) }
+        let value = if field.value.is_empty() {
+            0
+        } else {
+            start(field.value)
+        };
+        Self {
+            name: (name, name + field.name.len()),
+            value: (value, value + field.value.len()),
+        }
     }
 }
 
@@ -100,7 +118,13 @@ struct Framing {
     chunked: bool,
 }
 
-fn collect(block: &Bytes, spans: &[Span], status: StatusCode, http10: bool, to_head: bool) -> Result<Head, ReadError> {
+fn collect(
+    block: &Bytes,
+    spans: &[Span],
+    status: StatusCode,
+    http10: bool,
+    to_head: bool,
+) -> Result<Head, ReadError> {
     let mut headers = HeaderMap::with_capacity(spans.len() + 2);
     let mut tokens = ConnectionTokens::default();
     let mut framing = Framing::default();
@@ -125,19 +149,32 @@ fn collect(block: &Bytes, spans: &[Span], status: StatusCode, http10: bool, to_h
         }
     }
     // A `Connection` may name fields that stand before it.
-    let named: Vec<HeaderName> = headers.keys().filter(|name| tokens.contains(name)).cloned().collect();
+    let named: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| tokens.contains(name))
+        .cloned()
+        .collect();
     for name in named {
         headers.remove(name);
     }
     let length = framing.of(status, http10, to_head)?;
-    let persistent = !tokens.close && (!http10 || tokens.keep_alive) && length != Length::UntilClose;
-    Ok(Head { status, headers, length, persistent, keep_alive })
+    let persistent =
+        !tokens.close && (!http10 || tokens.keep_alive) && length != Length::UntilClose;
+    Ok(Head {
+        status,
+        headers,
+        length,
+        persistent,
+        keep_alive,
+    })
 }
 
 impl Framing {
     fn transfer_encoding(&mut self, value: &[u8]) -> Result<(), ReadError> {
         if self.chunked || !value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
-            return Err(ReadError::Malformed("the response's transfer encoding is not one plain chunked"));
+            return Err(ReadError::Malformed(
+                "the response's transfer encoding is not one plain chunked",
+            ));
         }
         self.chunked = true;
         Ok(())
@@ -145,12 +182,16 @@ impl Framing {
 
     /// True for the first of them.
     fn content_length(&mut self, value: &[u8]) -> Result<bool, ReadError> {
-        const WRONG: ReadError = ReadError::Malformed("the response's content length is no number, or several");
+        const WRONG: ReadError =
+            ReadError::Malformed("the response's content length is no number, or several");
         let digits = value.trim_ascii();
         if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
             return Err(WRONG);
         }
-        let length = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok()).ok_or(WRONG)?;
+        let length = std::str::from_utf8(digits)
+            .ok()
+            .and_then(|digits| digits.parse().ok())
+            .ok_or(WRONG)?;
         match self.length.replace(length) {
             None => Ok(true),
             Some(before) if before == length => Ok(false),
@@ -163,7 +204,12 @@ impl Framing {
             return Err(ReadError::Malformed("the response has two framings"));
         }
         Ok(match (self.chunked, self.length) {
-            _ if to_head || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED => Length::None,
+            _ if to_head
+                || status == StatusCode::NO_CONTENT
+                || status == StatusCode::NOT_MODIFIED =>
+            {
+                Length::None
+            }
             (true, _) => Length::Chunked,
             (false, Some(length)) => Length::Sized(length),
             (false, None) => Length::UntilClose,
@@ -172,13 +218,21 @@ impl Framing {
 }
 
 fn field_value(value: Bytes) -> Result<HeaderValue, ReadError> {
-    HeaderValue::from_maybe_shared(value).map_err(|_| ReadError::Malformed("a field of the response has no valid value"))
+    HeaderValue::from_maybe_shared(value)
+        .map_err(|_| ReadError::Malformed("a field of the response has no valid value"))
 }
 
 fn keep_alive_timeout(value: &[u8]) -> Option<Duration> {
     let text = std::str::from_utf8(value).ok()?;
-    let timeout = text.split(',').map(str::trim).find_map(|part| part.strip_prefix("timeout="))?;
-    timeout.trim_matches('"').parse().ok().map(Duration::from_secs)
+    let timeout = text
+        .split(',')
+        .map(str::trim)
+        .find_map(|part| part.strip_prefix("timeout="))?;
+    timeout
+        .trim_matches('"')
+        .parse()
+        .ok()
+        .map(Duration::from_secs)
 }
 
 fn malformed(error: httparse::Error) -> ReadError {
@@ -210,20 +264,45 @@ mod tests {
              content-length: 5\r\ncontent-length: 5\r\nset-cookie: a=1\r\nset-cookie: b=2\r\n\r\n",
         )
         .unwrap();
-        let names: Vec<_> = head.headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
-        assert_eq!(names, ["content-length: 5", "set-cookie: a=1", "set-cookie: b=2"]);
+        let names: Vec<_> = head
+            .headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+            .collect();
+        assert_eq!(
+            names,
+            ["content-length: 5", "set-cookie: a=1", "set-cookie: b=2"]
+        );
         assert!(!head.persistent);
-        assert_eq!((head.length, head.keep_alive), (Length::Sized(5), Some(Duration::from_secs(5))));
+        assert_eq!(
+            (head.length, head.keep_alive),
+            (Length::Sized(5), Some(Duration::from_secs(5)))
+        );
     }
 
     #[test]
     fn frames_as_rfc_9112_says() {
         let length = |text: &str| head(text).map(|head| (head.length, head.persistent));
-        assert_eq!(length("HTTP/1.1 200 OK\r\n\r\n"), Ok((Length::UntilClose, false)));
-        assert_eq!(length("HTTP/1.0 200 OK\r\ncontent-length: 1\r\n\r\n"), Ok((Length::Sized(1), false)));
-        assert_eq!(length("HTTP/1.0 200 OK\r\ncontent-length: 1\r\nconnection: keep-alive\r\n\r\n"), Ok((Length::Sized(1), true)));
-        assert_eq!(length("HTTP/1.1 304 Not Modified\r\ncontent-length: 7\r\n\r\n"), Ok((Length::None, true)));
-        assert_eq!(length("HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n"), Ok((Length::Chunked, true)));
+        assert_eq!(
+            length("HTTP/1.1 200 OK\r\n\r\n"),
+            Ok((Length::UntilClose, false))
+        );
+        assert_eq!(
+            length("HTTP/1.0 200 OK\r\ncontent-length: 1\r\n\r\n"),
+            Ok((Length::Sized(1), false))
+        );
+        assert_eq!(
+            length("HTTP/1.0 200 OK\r\ncontent-length: 1\r\nconnection: keep-alive\r\n\r\n"),
+            Ok((Length::Sized(1), true))
+        );
+        assert_eq!(
+            length("HTTP/1.1 304 Not Modified\r\ncontent-length: 7\r\n\r\n"),
+            Ok((Length::None, true))
+        );
+        assert_eq!(
+            length("HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n"),
+            Ok((Length::Chunked, true))
+        );
     }
 
     #[test]
@@ -250,7 +329,8 @@ mod tests {
 
     #[test]
     fn drops_interim_responses() {
-        let mut read = BytesMut::from("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n");
+        let mut read =
+            BytesMut::from("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n");
         assert!(matches!(parse(&mut read, false), Ok(Parsed::Interim)));
         assert!(matches!(parse(&mut read, false), Ok(Parsed::Final(_))));
         assert!(read.is_empty());

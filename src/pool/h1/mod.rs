@@ -201,7 +201,8 @@ impl Connection {
             let slices = [io::IoSlice::new(&self.out), io::IoSlice::new(&self.large)];
             let from = usize::from(self.out.is_empty());
             let to = if self.large.is_empty() { 1 } else { 2 };
-            let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, &slices[from..to]))?;
+            let written =
+                ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, &slices[from..to]))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -217,7 +218,11 @@ impl Connection {
     ///
     /// # Errors
     /// [`ReadError`].
-    pub fn poll_head(&mut self, cx: &mut Context<'_>, to_head: bool) -> Poll<Result<Head, ReadError>> {
+    pub fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        to_head: bool,
+    ) -> Poll<Result<Head, ReadError>> {
         let mut interim = 0;
         loop {
             if !self.read.is_empty() {
@@ -229,12 +234,16 @@ impl Connection {
                     head::Parsed::Interim => {
                         interim += 1;
                         if interim > INTERIM_MAX {
-                            return Poll::Ready(Err(ReadError::Malformed("too many interim responses")));
+                            return Poll::Ready(Err(ReadError::Malformed(
+                                "too many interim responses",
+                            )));
                         }
                         continue;
                     }
                     head::Parsed::Partial if self.read.len() >= HEAD_MAX => {
-                        return Poll::Ready(Err(ReadError::Malformed("the response's head is too long")));
+                        return Poll::Ready(Err(ReadError::Malformed(
+                            "the response's head is too long",
+                        )));
                     }
                     head::Parsed::Partial => {}
                 }
@@ -285,7 +294,9 @@ impl Connection {
             _ if self.read.is_empty() => Ok(Taken::More),
             Body::UntilClose => Ok(Taken::Piece(Piece::Data(self.read.split().freeze()))),
             Body::Sized(left) => {
-                let here = usize::try_from(*left).unwrap_or(usize::MAX).min(self.read.len());
+                let here = usize::try_from(*left)
+                    .unwrap_or(usize::MAX)
+                    .min(self.read.len());
                 *left -= here as u64;
                 if *left == 0 {
                     self.body = Body::Done;
@@ -297,7 +308,9 @@ impl Connection {
                 chunked::Next::More => Ok(Taken::More),
                 chunked::Next::End(trailers) => {
                     self.body = Body::Done;
-                    Ok(trailers.map_or(Taken::End, |trailers| Taken::Piece(Piece::Trailers(trailers))))
+                    Ok(trailers.map_or(Taken::End, |trailers| {
+                        Taken::Piece(Piece::Trailers(trailers))
+                    }))
                 }
             },
         }
@@ -312,7 +325,11 @@ impl Connection {
     /// Whether it may carry another request: the exchange ended whole, nothing is left over, and nobody said `close`.
     #[must_use]
     pub fn is_reusable(&self) -> bool {
-        self.persistent && self.is_done() && self.read.is_empty() && self.out.is_empty() && self.large.is_empty()
+        self.persistent
+            && self.is_done()
+            && self.read.is_empty()
+            && self.out.is_empty()
+            && self.large.is_empty()
     }
 
     /// How long it may stay idle: the endpoint's own word less a second, or else `configured`.
@@ -346,14 +363,21 @@ impl Connection {
 
     fn is_silent(&mut self, cx: &mut Context<'_>) -> bool {
         let mut byte = [0];
-        Pin::new(&mut self.stream).poll_read(cx, &mut ReadBuf::new(&mut byte)).is_pending()
+        Pin::new(&mut self.stream)
+            .poll_read(cx, &mut ReadBuf::new(&mut byte))
+            .is_pending()
     }
 
     /// Reads more. Zero is the end, however it came about: a reset tells no more than a close.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
         self.read.reserve(self.read_size);
         let room = self.read.capacity() - self.read.len();
-        let read = ready!(tokio_util::io::poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.read)).unwrap_or(0);
+        let read = ready!(tokio_util::io::poll_read_buf(
+            Pin::new(&mut self.stream),
+            cx,
+            &mut self.read
+        ))
+        .unwrap_or(0);
         if read == room && self.read_size < READ_MAX {
             self.read_size = (self.read_size * 2).min(READ_MAX);
         } else if read < self.read_size / 4 && self.read_size > READ_MIN {
