@@ -45,7 +45,7 @@ pub(super) fn diff(old: &[Arc<Observed>], new: &[Arc<Observed>]) -> Diff {
     }
     missing.extend_from_slice(&old[i..]);
     fresh.extend_from_slice(&new[j..]);
-    pair(&missing, fresh)
+    pair(&missing, &fresh)
 }
 
 fn find(within: &[Arc<Observed>], wanted: &Arc<Observed>) -> Option<usize> {
@@ -56,7 +56,7 @@ fn find(within: &[Arc<Observed>], wanted: &Arc<Observed>) -> Option<usize> {
 }
 
 /// An endpoint that is both missing at its old place and fresh at a new one has moved or changed, not gone.
-fn pair(missing: &[Arc<Observed>], fresh: Vec<Arc<Observed>>) -> Diff {
+fn pair(missing: &[Arc<Observed>], fresh: &[Arc<Observed>]) -> Diff {
     let before: HashMap<&EndpointKey, &Arc<Observed>> =
         missing.iter().map(|old| (&old.key, old)).collect();
     let now: HashMap<&EndpointKey, ()> = fresh.iter().map(|new| (&new.key, ())).collect();

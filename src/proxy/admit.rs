@@ -182,7 +182,7 @@ impl Proxy {
             Some(Checkout::Reuse(connection)) => Ok(connection),
             // Boxed: dialling is rare, and its future would make every request's larger.
             Some(Checkout::Open(permit)) => Box::pin(self.dial(flow, attempt, permit)).await,
-            Some(Checkout::Full) | None => Err(Failed::ConnectFailed),
+            Some(Checkout::Full) | None => Err(Failed::Unconnected),
         }
     }
 

@@ -203,7 +203,7 @@ impl http_body::Body for Body {
         match &self.inner {
             Inner::Empty => SizeHint::with_exact(0),
             Inner::Text(text) => SizeHint::with_exact(text.len() as u64),
-            Inner::Passing(passage) => passage.size.clone(),
+            Inner::Passing(passage) => passage.size,
         }
     }
 }

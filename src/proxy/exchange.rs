@@ -155,7 +155,7 @@ fn read_failed(error: &ReadError, connection: &Connection) -> Failed {
             Failed::Final(Failure::BadResponse("the response's head is cut short"))
         }
         ReadError::Closed if !connection.is_written() && connection.requests() > 1 => Failed::Stale,
-        ReadError::Closed if !connection.is_written() => Failed::ConnectFailed,
+        ReadError::Closed if !connection.is_written() => Failed::Unconnected,
         ReadError::Closed if connection.requests() > 1 => Failed::ReusedClosed,
         ReadError::Closed => Failed::Final(Failure::UpstreamClosed),
     }

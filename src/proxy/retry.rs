@@ -14,7 +14,7 @@ pub(super) enum Failed {
     /// The drain called it back before a byte was written (P1): no attempt at all.
     Recalled,
     /// Refused, reset or unreachable: nothing was sent.
-    ConnectFailed,
+    Unconnected,
     /// Not in time: nothing was sent.
     ConnectTimeout,
     /// A reused connection was found closed before the write: nothing was sent.
@@ -37,14 +37,14 @@ pub(super) struct Retries {
 
 impl Failed {
     pub(super) fn of_connect(_error: std::io::Error) -> Self {
-        Self::ConnectFailed
+        Self::Unconnected
     }
 
     /// The word in `tries` and in `retries_total`.
     pub(super) const fn reason(self) -> &'static str {
         match self {
             Self::Recalled => "recalled",
-            Self::ConnectFailed => "connect_failed",
+            Self::Unconnected => "connect_failed",
             Self::ConnectTimeout => "connect_timeout",
             Self::Stale => "stale_connection",
             Self::ReusedClosed => "reused_connection_closed",
@@ -56,7 +56,7 @@ impl Failed {
     pub(super) const fn failure(self) -> Failure {
         match self {
             Self::Recalled => Failure::NoEndpoint,
-            Self::ConnectFailed | Self::Stale => Failure::ConnectFailed,
+            Self::Unconnected | Self::Stale => Failure::ConnectFailed,
             Self::ConnectTimeout => Failure::ConnectTimeout,
             Self::ReusedClosed => Failure::UpstreamClosed,
             Self::Final(failure) => failure,
@@ -66,7 +66,7 @@ impl Failed {
     /// Whether P10 allows another attempt for a method.
     const fn allows_again(self, idempotent: bool) -> bool {
         match self {
-            Self::Recalled | Self::ConnectFailed | Self::ConnectTimeout | Self::Stale => true,
+            Self::Recalled | Self::Unconnected | Self::ConnectTimeout | Self::Stale => true,
             Self::ReusedClosed => idempotent,
             Self::Final(_) => false,
         }
@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn allows_what_the_table_allows() {
         for unsent in [
-            Failed::ConnectFailed,
+            Failed::Unconnected,
             Failed::ConnectTimeout,
             Failed::Stale,
             Failed::Recalled,

@@ -119,7 +119,12 @@ mod tests {
     }
 
     fn endpoints(text: &str) -> Vec<Observed> {
-        parse(text, None).unwrap().endpoints
+        parse(text, None)
+            .unwrap()
+            .endpoints
+            .iter()
+            .map(|endpoint| (**endpoint).clone())
+            .collect()
     }
 
     #[test]

@@ -274,7 +274,7 @@ async fn says_what_is_wrong_in_one_line_and_keeps_looking() {
     for (wrong, said) in [
         (
             &b"endpoints:\n  - { adress: 1.2.3.4:80 }\n"[..],
-            "PATH:2:5: address: is missing (and 1 more)",
+            "PATH:2:7: adress: is no known key; did you mean address?",
         ),
         (
             b"",

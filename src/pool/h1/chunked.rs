@@ -187,11 +187,11 @@ mod tests {
 
     use super::*;
 
+    /// A body, its trailers, and what is left behind its end.
+    type Decoded = (Vec<u8>, Option<HeaderMap>, Vec<u8>);
+
     /// Feeds `text` in pieces; the body, the trailers and what is left behind the end.
-    fn decode(
-        text: &[u8],
-        pieces: usize,
-    ) -> Result<(Vec<u8>, Option<HeaderMap>, Vec<u8>), &'static str> {
+    fn decode(text: &[u8], pieces: usize) -> Result<Decoded, &'static str> {
         let mut chunks = Chunks::default();
         let mut read = BytesMut::new();
         let mut body = Vec::new();

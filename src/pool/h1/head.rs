@@ -126,16 +126,14 @@ fn collect(
     to_head: bool,
 ) -> Result<Head, ReadError> {
     let mut headers = HeaderMap::with_capacity(spans.len() + 2);
-    let mut tokens = ConnectionTokens::default();
+    let tokens = connection_tokens(block, spans);
     let mut framing = Framing::default();
     let mut keep_alive = None;
     for span in spans {
         let name = HeaderName::from_bytes(&block[span.name.0..span.name.1])
             .map_err(|_| ReadError::Malformed("a field of the response has no valid name"))?;
         let value = block.slice(span.value.0..span.value.1);
-        if name == CONNECTION {
-            tokens.read(&value);
-        } else if name == TRANSFER_ENCODING {
+        if name == TRANSFER_ENCODING {
             framing.transfer_encoding(&value)?;
         } else if name == CONTENT_LENGTH {
             // One is enough: repeated equal ones are collapsed, different ones refused.
@@ -144,18 +142,9 @@ fn collect(
             }
         } else if name.as_str() == "keep-alive" {
             keep_alive = keep_alive_timeout(&value);
-        } else if !is_hop_by_hop(&name) {
+        } else if !is_hop_by_hop(&name) && !tokens.contains(&name) {
             headers.append(name, field_value(value)?);
         }
-    }
-    // A `Connection` may name fields that stand before it.
-    let named: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| tokens.contains(name))
-        .cloned()
-        .collect();
-    for name in named {
-        headers.remove(name);
     }
     let length = framing.of(status, http10, to_head)?;
     let persistent =
@@ -167,6 +156,17 @@ fn collect(
         persistent,
         keep_alive,
     })
+}
+
+/// What `Connection` says, which may name fields that stand before it.
+fn connection_tokens(block: &Bytes, spans: &[Span]) -> ConnectionTokens {
+    let mut tokens = ConnectionTokens::default();
+    for span in spans {
+        if block[span.name.0..span.name.1].eq_ignore_ascii_case(CONNECTION.as_str().as_bytes()) {
+            tokens.read(&block[span.value.0..span.value.1]);
+        }
+    }
+    tokens
 }
 
 impl Framing {

@@ -30,7 +30,12 @@ fn pod(uid: &str, ip: &str, conditions: &str) -> String {
 }
 
 fn read(text: &str, port: Option<&Port>) -> Vec<Observed> {
-    parse(text, port).unwrap().endpoints
+    parse(text, port)
+        .unwrap()
+        .endpoints
+        .iter()
+        .map(|endpoint| (**endpoint).clone())
+        .collect()
 }
 
 fn faults(text: &str, port: Option<&Port>) -> Vec<String> {
