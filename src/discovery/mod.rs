@@ -3,6 +3,8 @@
 //! A source says *all* it knows of a service at once, never a difference, so that a lost or repeated message cannot hurt.
 //! "I cannot see" is a fault and never an empty set: silence is not news (law 6, P9).
 
+mod fixed;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,6 +15,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::endpoint::{EndpointKey, ServiceName};
+
+pub use fixed::Fixed;
 
 /// Where a service's endpoints are watched.
 #[derive(Debug, Clone, PartialEq, Eq)]
