@@ -3,6 +3,7 @@
 //! A source says *all* it knows of a service at once, never a difference, so that a lost or repeated message cannot hurt.
 //! "I cannot see" is a fault and never an empty set: silence is not news (law 6, P9).
 
+pub mod file;
 mod fixed;
 
 use std::net::SocketAddr;
