@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::endpoint::{EndpointKey, ServiceName};
 
+pub use file::File;
 pub use fixed::Fixed;
 
 /// Where a service's endpoints are watched.
@@ -31,6 +32,17 @@ pub enum Settings {
         /// Which port of an `EndpointSlice` with several.
         port: Option<Port>,
     },
+}
+
+impl Settings {
+    /// The source that these settings describe.
+    #[must_use]
+    pub fn source(&self) -> Box<dyn Source> {
+        match self {
+            Self::List(addresses) => Box::new(Fixed::new(addresses)),
+            Self::File { path, port } => Box::new(File::new(path.clone(), port.clone())),
+        }
+    }
 }
 
 /// A port of an `EndpointSlice`.
