@@ -59,9 +59,13 @@ impl Faults {
         Self::default()
     }
 
-    /// Notes one more.
+    /// Notes one more, unless there are more than anybody reads.
     pub fn add(&self, at: Position, key: &str, message: impl Into<String>) {
-        self.found.borrow_mut().push(Fault {
+        let mut found = self.found.borrow_mut();
+        if found.len() == FOUND_MAX {
+            return;
+        }
+        found.push(Fault {
             at,
             key: key.into(),
             message: message.into(),
@@ -82,3 +86,6 @@ impl Faults {
         found
     }
 }
+
+/// A list of a million wrong items must not become a million texts.
+const FOUND_MAX: usize = 1000;

@@ -80,6 +80,9 @@ pub fn parse(text: &str) -> Result<Vec<Node>, Fault> {
 /// Nesting beyond this is an attack or an accident.
 const DEPTH_MAX: usize = 64;
 
+/// Keys of one mapping beyond this are an attack or an accident, and comparing all with all would take for ever.
+const KEYS_MAX: usize = 4096;
+
 /// Nodes beyond this are an attack or an accident; 100,000 endpoints of a dozen fields are far below.
 const NODES_MAX: usize = 10_000_000;
 
@@ -183,6 +186,7 @@ impl Builder {
             return Err(fault(node.at, "makes the document too large"));
         }
         if anchor != 0 {
+            self.nodes += count(&node);
             self.anchors.push((anchor, node.clone()));
         }
         match self.open.last_mut().map(|open| &mut open.items) {
@@ -194,6 +198,9 @@ impl Builder {
                     let Value::Scalar { text, .. } = node.value else {
                         return Err(fault(node.at, "is not a key: a key is a plain word"));
                     };
+                    if entries.len() == KEYS_MAX {
+                        return Err(fault(node.at, "makes the mapping too large"));
+                    }
                     if entries.iter().any(|(known, _)| known.text == text) {
                         return Err(Fault {
                             at: node.at,
@@ -272,6 +279,8 @@ mod tests {
         let twice = parse("a: 1\na: 2\n").unwrap_err();
         assert_eq!((twice.at.line, twice.key.as_str()), (2, "a"));
         assert!(parse(&"[".repeat(100)).is_err());
+        let keys: String = (0..=KEYS_MAX).map(|key| format!("k{key}: 1\n")).collect();
+        assert!(parse(&keys).unwrap_err().message.contains("too large"));
         let laughs = "a: &a [x,x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b,*b]\n\
                       d: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: &f [*e,*e,*e,*e,*e,*e,*e,*e,*e,*e]\n\
                       g: &g [*f,*f,*f,*f,*f,*f,*f,*f,*f,*f]\nh: [*g,*g,*g,*g,*g,*g,*g,*g,*g,*g]\n";

@@ -76,14 +76,21 @@ impl Chain {
     fn add(&mut self, directory: &Path, name: &Path) {
         // One that vanishes right now is missing from the chain; whoever looks next sees where it ends then.
         if let Ok(found) = fs::metadata(directory) {
-            let identity = Identity {
-                device: found.dev(),
-                inode: found.ino(),
-            };
-            self.directories.insert(directory.into(), identity);
+            self.directories
+                .insert(directory.into(), Identity::of(&found));
         }
         self.names.insert(name.into());
         self.end = name.into();
+    }
+}
+
+impl Identity {
+    /// Which directory this was said of.
+    pub(super) fn of(found: &fs::Metadata) -> Self {
+        Self {
+            device: found.dev(),
+            inode: found.ino(),
+        }
     }
 }
 

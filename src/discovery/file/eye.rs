@@ -81,17 +81,24 @@ impl Eye {
                 wait: self.reread,
             };
         }
-        let meanwhile = self.watch.heard_for_sure();
-        let (heard, wait) = if self.watch.written_since().is_some() || self.watch.writes() != writes
-        {
+        let is_sure = self.watch.catch_up();
+        let meanwhile = self.watch.heard();
+        if self.watch.written_since().is_some() || self.watch.writes() != writes {
             self.glimpse = None;
-            (self.blame_the_writer(), self.reread)
-        } else {
-            self.consider(seen, stir)
-        };
+            return Look {
+                heard: self.blame_the_writer(),
+                stir: meanwhile,
+                wait: self.reread,
+            };
+        }
+        let (heard, wait) = self.consider(seen, if is_sure { stir } else { Stir::Maybe });
         Look {
             heard,
-            stir: meanwhile,
+            stir: if is_sure {
+                meanwhile
+            } else {
+                Some(Stir::Maybe)
+            },
             wait,
         }
     }

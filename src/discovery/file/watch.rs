@@ -131,16 +131,23 @@ impl Watch {
         strongest
     }
 
-    /// As [`heard`](Self::heard), but with certainty about all that happened to the file before the call. Blocks for as
-    /// long as the system's queue takes, which is some microseconds.
-    pub(super) fn heard_for_sure(&mut self) -> Option<Stir> {
-        if let (Some(ears), Some(directory)) = (&self.ears, self.chain.end.parent())
-            && self.watched.contains_key(directory)
-            && CLOSE_IS_SEEN
-        {
-            ears.catch_up(directory);
+    /// Makes sure that all that happened up to now can be [heard](Self::heard). Blocks for as long as the system's queue
+    /// takes, which is some microseconds. Says whether it is sure; if not, the watches must be [set](Self::set) again.
+    pub(super) fn catch_up(&mut self) -> bool {
+        // The first directory has no watched parent, which would tell of the same once more.
+        let first = self.watched.iter().next();
+        let (Some(ears), Some((directory, identity)), true) = (&self.ears, first, CLOSE_IS_SEEN)
+        else {
+            return true;
+        };
+        let is_sure = ears.catch_up(directory, *identity);
+        if !is_sure {
+            // An answer that comes late would pass for the answer to the next question.
+            self.ears = None;
+            self.watched.clear();
+            self.written_since = None;
         }
-        self.heard()
+        is_sure
     }
 
     /// Waits for a reason to look; for ever, when nothing is watched. Nothing is lost when the wait is given up.
@@ -188,7 +195,8 @@ impl Watch {
         let event = match event {
             Ok(event) if !lost && !event.need_rescan() => event,
             _ => {
-                // A close may be among what was lost.
+                // Anything may be among what was lost: a write that just began, or the close of one.
+                self.writes += 1;
                 self.written_since = None;
                 return Some(Stir::Maybe);
             }
@@ -274,19 +282,23 @@ impl Ears {
     }
 
     /// Waits until all is in the channel that happened up to now. The system keeps its events in order; so we do something
-    /// that it tells of, and wait until we hear of it: we open the directory, which others rarely do and no writer does.
-    fn catch_up(&self, directory: &Path) {
+    /// that it tells of, and wait until we hear of it: we open a watched directory, which others rarely do and writers never.
+    fn catch_up(&self, directory: &Path, identity: Option<Identity>) -> bool {
         self.is_catching_up.store(true, Ordering::Release);
+        // Others' openings that were heard behind the last one of ours.
         while self.opened.try_recv().is_ok() {}
-        if File::open(directory).is_ok() {
-            let limit = Instant::now() + CATCH_UP_MAX;
-            while let Ok(path) = self.opened.recv_timeout(limit - Instant::now()) {
-                if path == directory {
-                    break;
-                }
+        let opened = File::open(directory).and_then(|directory| directory.metadata());
+        let is_same = opened.is_ok_and(|found| Some(Identity::of(&found)) == identity);
+        let limit = Instant::now() + CATCH_UP_MAX;
+        let mut is_heard = false;
+        while is_same && !is_heard {
+            match self.opened.recv_timeout(limit - Instant::now()) {
+                Ok(path) => is_heard = path == directory,
+                Err(_) => break,
             }
         }
         self.is_catching_up.store(false, Ordering::Release);
+        is_heard
     }
 }
 
@@ -303,7 +315,7 @@ fn is_repetition(event: &Event) -> bool {
 const CLOSE_IS_SEEN: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
 /// A queue that takes longer than this is not worth waiting for.
-const CATCH_UP_MAX: Duration = Duration::from_millis(100);
+const CATCH_UP_MAX: Duration = Duration::from_millis(200);
 
 /// Events that wait for us while a large file is parsed; when there are more, it is looked at once for all.
 const EVENTS_MAX: usize = 256;
