@@ -1,6 +1,7 @@
 //! The composition root: the only place where everything meets. A config goes in, a running proxy comes out.
 
 mod leave;
+mod listeners;
 mod reload;
 mod scrape;
 
@@ -21,13 +22,13 @@ use tracing::info;
 use crate::admin::{self, Admin, Probes};
 use crate::config::Config;
 use crate::control::{self, Desired, DesiredService, Handle, Writer};
-use crate::net::bind_listeners;
+use crate::discovery;
 use crate::proxy;
 use crate::snapshot::Publisher;
 use crate::telemetry::{AccessLog, AccessLogEnd, Format, Metrics};
 use crate::worker::{self, Mail, Mailboxes, Worker, mailboxes};
-use crate::{discovery, server};
 use leave::Ask;
+use listeners::Listening;
 use reload::{InForce, LastReload};
 
 /// What is decided outside the config.
@@ -43,7 +44,7 @@ pub struct Options {
 #[derive(Debug)]
 pub struct Bound {
     config: Config,
-    listeners: Vec<(server::Settings, Vec<TcpListener>)>,
+    listeners: Vec<Listening>,
     admin: TcpListener,
     probes: Option<TcpListener>,
     workers: usize,
@@ -78,12 +79,12 @@ impl Bound {
             Some(workers) => workers,
             None => std::thread::available_parallelism().map_or(1, usize::from),
         };
-        let mut listeners = Vec::new();
-        for settings in &config.listeners {
-            let sockets = bind_listeners(settings.address, workers)
-                .with_context(|| format!("listener {}", settings.name))?;
-            listeners.push((settings.clone(), sockets));
-        }
+        let bind = |settings| Listening::bind(settings, workers);
+        let listeners = config
+            .listeners
+            .iter()
+            .map(bind)
+            .collect::<Result<_, _>>()?;
         let admin = admin::bind(config.admin.address).context("admin")?;
         let probes = config
             .admin
@@ -193,12 +194,12 @@ impl App {
     }
 
     /// Services and routes first, then connections: whoever comes finds something.
-    async fn begin(&self, listeners: Vec<(server::Settings, Vec<TcpListener>)>) {
+    async fn begin(&self, listeners: Vec<Listening>) {
         // An error means that the writer is gone, which its own end has told.
         let _ = self.handle.reload(desired(self.in_force.config())).await;
         let _ = tokio::time::timeout(FIRST_SETS, self.first_sets()).await;
-        for (settings, sockets) in listeners {
-            self.listen(settings, sockets).await;
+        for listening in listeners {
+            self.listen(listening).await;
         }
         self.probes.accepting.store(true, Ordering::SeqCst);
         let shutdown = &self.in_force.config().shutdown;
@@ -225,7 +226,12 @@ impl App {
     }
 
     /// Has every worker accept on its own socket of a listener.
-    async fn listen(&self, settings: server::Settings, sockets: Vec<TcpListener>) {
+    async fn listen(&self, listening: Listening) {
+        let Listening {
+            settings,
+            tls,
+            sockets,
+        } = listening;
         info!(listener = %settings.name, address = %settings.address, "listening");
         let open = Arc::new(AtomicU32::new(0));
         for (mail, socket) in self.mail.iter().zip(sockets) {
@@ -233,6 +239,7 @@ impl App {
             let _ = mail
                 .send(Mail::Listen {
                     settings: settings.clone(),
+                    tls: tls.clone(),
                     socket,
                     open: open.clone(),
                 })

@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
+use super::listeners::Listening;
 use super::{App, desired};
 use crate::config::Config;
 use crate::control::EventKind;
-use crate::net::bind_listeners;
 use crate::server::{self, Plan};
 use crate::worker::Mail;
 
@@ -107,22 +107,16 @@ impl App {
             .collect();
         let mut bound = Vec::new();
         for settings in new {
-            match bind_listeners(settings.address, self.mail.len()) {
-                Ok(sockets) => bound.push((settings.clone(), sockets)),
-                Err(error) => {
-                    return vec![format!(
-                        "{}: listener {}: {error}",
-                        config.path.display(),
-                        settings.name
-                    )];
-                }
+            match Listening::bind(settings, self.mail.len()) {
+                Ok(listening) => bound.push(listening),
+                Err(error) => return vec![format!("{}: {error:#}", config.path.display())],
             }
         }
         if self.handle.reload(desired(&config)).await.is_err() {
             return vec!["tidegate is leaving".into()];
         }
-        for (settings, sockets) in bound {
-            self.listen(settings, sockets).await;
+        for listening in bound {
+            self.listen(listening).await;
         }
         let gone = old
             .listeners

@@ -5,9 +5,9 @@
 //! update always goes the same way: **admit, publish, drain** — new lives first, so that there is always somewhere to go;
 //! then the snapshot; then the gates close, which is the moment from which nothing starts any more (P1).
 //!
-//! * [`reconcile`]: what has changed and what follows, pure.
-//! * [`registry`]: every service, endpoint and life.
-//! * [`writer`]: the loop.
+//! * `reconcile`: what has changed and what follows, pure.
+//! * `registry`: every service, endpoint and life.
+//! * `writer`: the loop.
 
 mod drains;
 mod handle;

@@ -1,17 +1,25 @@
-//! A byte stream: TCP, or memory in the simulation.
+//! A byte stream: TCP, TLS, or memory in the simulation.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
+
+use socket2::SockRef;
 
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
+
+use super::tls::TlsStream;
 
 /// A connection with a client or an endpoint.
 #[derive(Debug)]
 pub enum Stream {
     /// A TCP connection.
     Tcp(TcpStream),
+    /// A TLS connection with a client. Boxed: it is large, and most connections are not.
+    Tls(Box<TlsStream<TcpStream>>),
     /// One end of a pipe in memory.
     Memory(DuplexStream),
 }
@@ -19,9 +27,9 @@ pub enum Stream {
 impl Stream {
     /// Makes the coming close a reset: what was sent can then not be taken for whole (P5, bodies without a length).
     pub fn reset_on_close(&self) {
-        if let Self::Tcp(stream) = self {
+        if let Some(tcp) = self.tcp() {
             // Fails only on a socket that is closed already.
-            let _ = socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
+            let _ = SockRef::from(tcp).set_linger(Some(Duration::ZERO));
         }
     }
 
@@ -29,15 +37,21 @@ impl Stream {
     /// turn of the event loop is seen, too.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
+        let Some(tcp) = self.tcp() else { return true };
+        let mut byte = [MaybeUninit::uninit()];
+        match SockRef::from(tcp).peek(&mut byte) {
+            Ok(_) => false,
+            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+        }
+    }
+
+    /// The socket below; memory has none.
+    #[must_use]
+    pub fn tcp(&self) -> Option<&TcpStream> {
         match self {
-            Self::Tcp(stream) => {
-                let mut byte = [std::mem::MaybeUninit::uninit()];
-                match socket2::SockRef::from(stream).peek(&mut byte) {
-                    Ok(_) => false,
-                    Err(error) => error.kind() == io::ErrorKind::WouldBlock,
-                }
-            }
-            Self::Memory(_) => true,
+            Self::Tcp(stream) => Some(stream),
+            Self::Tls(stream) => Some(stream.get_ref().0),
+            Self::Memory(_) => None,
         }
     }
 }
@@ -50,6 +64,7 @@ impl AsyncRead for Stream {
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Memory(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
@@ -63,6 +78,7 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::Memory(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
@@ -74,6 +90,7 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Self::Memory(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         }
     }
@@ -81,6 +98,7 @@ impl AsyncWrite for Stream {
     fn is_write_vectored(&self) -> bool {
         match self {
             Self::Tcp(stream) => stream.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
             Self::Memory(stream) => stream.is_write_vectored(),
         }
     }
@@ -88,6 +106,7 @@ impl AsyncWrite for Stream {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
             Self::Memory(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
@@ -95,6 +114,7 @@ impl AsyncWrite for Stream {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Memory(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }

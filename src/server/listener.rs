@@ -12,16 +12,16 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::io::DuplexStream;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::connection::{Connection, serve};
 use super::{Plan, Settings};
-use crate::net::{Stream, tune_downstream};
+use crate::net::{Stream, tls, tune_downstream};
 use crate::proxy::{Entrance, Proxy};
 
 /// Where connections come from.
@@ -37,6 +37,7 @@ pub enum Acceptor {
 #[derive(Debug)]
 pub struct Entry {
     pub(super) settings: Settings,
+    tls: Option<tls::Acceptor>,
     pub(super) entrance: Rc<Entrance>,
     pub(super) proxy: Rc<Proxy>,
     /// Open connections, over all workers.
@@ -45,6 +46,7 @@ pub struct Entry {
     connections: RefCell<Vec<Rc<Connection>>>,
     leaving: Cell<Option<Plan>>,
     stop: CancellationToken,
+    forced: CancellationToken,
     tracker: TaskTracker,
 }
 
@@ -54,7 +56,12 @@ const PAUSE: Duration = Duration::from_millis(50);
 impl Entry {
     /// A listener that accepts nothing yet. `open` is shared with the other workers.
     #[must_use]
-    pub fn new(settings: Settings, proxy: Rc<Proxy>, open: Arc<AtomicU32>) -> Rc<Self> {
+    pub fn new(
+        settings: Settings,
+        tls: Option<tls::Acceptor>,
+        proxy: Rc<Proxy>,
+        open: Arc<AtomicU32>,
+    ) -> Rc<Self> {
         let entrance = Entrance {
             listener: settings.name.clone(),
             trusted_proxies: settings.trusted_proxies.clone(),
@@ -66,12 +73,14 @@ impl Entry {
         Rc::new(Self {
             local: settings.address,
             settings,
+            tls,
             entrance: Rc::new(entrance),
             proxy,
             open,
             connections: RefCell::default(),
             leaving: Cell::new(None),
             stop: CancellationToken::new(),
+            forced: CancellationToken::new(),
             tracker: TaskTracker::new(),
         })
     }
@@ -123,6 +132,7 @@ impl Entry {
 
     /// Ends what is left, at once. Returns how many connections that were.
     pub fn force(&self) -> usize {
+        self.forced.cancel();
         let connections = self.connections.borrow().clone();
         for connection in &connections {
             connection.force();
@@ -149,19 +159,62 @@ impl Entry {
             return;
         }
         metrics.downstream_connections(self.name(), 1);
-        let local = match &stream {
-            Stream::Tcp(tcp) => tcp.local_addr().unwrap_or(self.local),
-            Stream::Memory(_) => self.local,
+        let local = stream
+            .tcp()
+            .and_then(|tcp| tcp.local_addr().ok())
+            .unwrap_or(self.local);
+        match (&self.tls, stream) {
+            (Some(tls), Stream::Tcp(tcp)) => {
+                let (entry, tls) = (self.clone(), tls.clone());
+                self.tracker.spawn_local(async move {
+                    match entry.handshake(&tls, tcp).await {
+                        Some(stream) => entry.welcome(stream, client, local).await,
+                        None => entry.uncount(),
+                    }
+                });
+            }
+            (_, stream) => {
+                let entry = self.clone();
+                self.tracker
+                    .spawn_local(async move { entry.welcome(stream, client, local).await });
+            }
+        }
+    }
+
+    /// TLS, within the time a head has.
+    async fn handshake(&self, tls: &tls::Acceptor, tcp: TcpStream) -> Option<Stream> {
+        let shaken = tokio::select! {
+            biased;
+            () = self.forced.cancelled() => return None,
+            shaken = tokio::time::timeout(self.settings.timeouts.header, tls.accept(tcp)) => shaken,
         };
+        match shaken {
+            Ok(Ok(stream)) => Some(Stream::Tls(Box::new(stream))),
+            Ok(Err(error)) => {
+                debug!(listener = %self.name(), %error, "TLS handshake failed");
+                None
+            }
+            Err(_) => {
+                debug!(listener = %self.name(), "TLS handshake took too long");
+                None
+            }
+        }
+    }
+
+    /// Serves a connection to its end.
+    async fn welcome(self: &Rc<Self>, stream: Stream, client: SocketAddr, local: SocketAddr) {
         let connection = Connection::new(self, stream, client, local);
         if let Some(plan) = self.leaving.get() {
             connection.leave(plan.idle_moment(self.proxy.random()));
         }
+        self.opened(&connection);
+        serve(self.clone(), connection).await;
+    }
+
+    fn opened(&self, connection: &Rc<Connection>) {
         let mut connections = self.connections.borrow_mut();
         connection.index.set(connections.len());
         connections.push(connection.clone());
-        drop(connections);
-        self.tracker.spawn_local(serve(self.clone(), connection));
     }
 
     /// A connection is closed.
@@ -173,11 +226,13 @@ impl Entry {
             moved.index.set(index);
         }
         drop(connections);
+        self.uncount();
+    }
+
+    fn uncount(&self) {
         self.open.fetch_sub(1, Ordering::Relaxed);
-        self.proxy
-            .metrics()
-            .shared()
-            .downstream_connections(self.name(), -1);
+        let metrics = self.proxy.metrics().shared();
+        metrics.downstream_connections(self.name(), -1);
     }
 
     /// A connection that went before it was accepted is nobody's fault. Without descriptors or memory, accepting again at

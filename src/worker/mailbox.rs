@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicU32;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::control::Command;
+use crate::net::tls;
 use crate::pool::Census;
 use crate::proxy::Plea;
 use crate::server::{Plan, Settings};
@@ -18,6 +19,8 @@ pub enum Mail {
     Listen {
         /// How.
         settings: Settings,
+        /// TLS, where it is spoken.
+        tls: Option<tls::Acceptor>,
         /// One of the listener's sockets, of this worker's own.
         socket: std::net::TcpListener,
         /// Open connections of the listener, over all workers.

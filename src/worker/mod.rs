@@ -21,7 +21,7 @@ pub use mailbox::{Left, Mail, Mailboxes, Report, mailboxes};
 
 use crate::clock::Clock;
 use crate::control::Command;
-use crate::net::{Dialer, into_tokio};
+use crate::net::{Dialer, into_tokio, tls};
 use crate::pool::Pool;
 use crate::proxy::{Belongings, Plea, Proxy, Settings as ProxySettings};
 use crate::server::{self, Acceptor, Entry, Plan};
@@ -144,10 +144,11 @@ impl Duty {
         match mail {
             Mail::Listen {
                 settings,
+                tls,
                 socket,
                 open,
             } => match into_tokio(socket) {
-                Ok(listener) => self.listen(settings, Acceptor::Tcp(listener), open),
+                Ok(listener) => self.listen(settings, tls, Acceptor::Tcp(listener), open),
                 Err(error) => {
                     error!(listener = %settings.name, %error, "cannot listen on this worker")
                 }
@@ -173,10 +174,11 @@ impl Duty {
     fn listen(
         self: &Rc<Self>,
         settings: server::Settings,
+        tls: Option<tls::Acceptor>,
         acceptor: Acceptor,
         open: Arc<AtomicU32>,
     ) {
-        let entry = Entry::new(settings, self.proxy.clone(), open);
+        let entry = Entry::new(settings, tls, self.proxy.clone(), open);
         self.entries.borrow_mut().push(entry.clone());
         self.leaving.spawn_local(entry.accept(acceptor));
     }
