@@ -1,5 +1,6 @@
 //! The composition root: the only place where everything meets. A config goes in, a running proxy comes out.
 
+mod changes;
 mod leave;
 mod listeners;
 mod reload;
@@ -27,6 +28,7 @@ use crate::proxy;
 use crate::snapshot::Publisher;
 use crate::telemetry::{AccessLog, AccessLogEnd, Format, Metrics};
 use crate::worker::{self, Mail, Mailboxes, Worker, mailboxes};
+use changes::Changes;
 use leave::Ask;
 use listeners::Listening;
 use reload::{InForce, LastReload};
@@ -284,8 +286,15 @@ impl App {
     }
 
     async fn until_told(mut self, signals: &mut Signals) -> anyhow::Result<ExitCode> {
+        let mut changes = Changes::of(&self.in_force.config().path);
         loop {
-            match signals.next().await {
+            let config = self.in_force.config();
+            let ask = tokio::select! {
+                biased;
+                ask = signals.next() => ask,
+                () = changes.next(&config.path), if config.reload_on_change => Ask::Reload,
+            };
+            match ask {
                 Ask::Reload => self.reload().await,
                 Ask::Leave { wait } => return Ok(self.leave(wait, signals).await),
             }

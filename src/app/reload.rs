@@ -158,19 +158,9 @@ fn keep_what_cannot_change(config: &mut Config, old: &Config) {
         told("workers");
         config.workers = old.workers;
     }
-    if config.state_dir != old.state_dir {
-        told("state_dir");
-        config.state_dir.clone_from(&old.state_dir);
-    }
-    for (key, new, old) in [(
-        "admin.address",
-        &mut config.admin.address,
-        old.admin.address,
-    )] {
-        if *new != old {
-            told(key);
-            *new = old;
-        }
+    if config.admin.address != old.admin.address {
+        told("admin.address");
+        config.admin.address = old.admin.address;
     }
     if config.admin.probes_address != old.admin.probes_address {
         told("admin.probes_address");

@@ -79,10 +79,6 @@ fn config(root: &Item<'_>, path: &Path, files: &mut Files) -> Option<Config> {
         keys.optional("access_log"),
         process::access_log,
     );
-    let mut state_dir = None;
-    take(&mut state_dir, keys.optional("state_dir"), |item| {
-        files.path(item).map(Some)
-    });
     let mut reload_on_change = false;
     take(
         &mut reload_on_change,
@@ -101,7 +97,6 @@ fn config(root: &Item<'_>, path: &Path, files: &mut Files) -> Option<Config> {
         admin,
         shutdown,
         access_log_sample,
-        state_dir,
         reload_on_change,
         workers,
     })

@@ -122,7 +122,7 @@ fn reads_the_smallest_config_with_defaults() {
     );
     assert_eq!(config.admin, admin::Settings::default());
     assert_eq!(config.shutdown, Shutdown::default());
-    assert_eq!((config.workers, config.state_dir), (None, None));
+    assert_eq!(config.workers, None);
 }
 
 #[test]
@@ -198,10 +198,6 @@ fn reads_every_key() {
     assert_eq!(config.admin.hosts, ["tidegate.internal"]);
     assert_eq!(config.shutdown.wait_period, Duration::ZERO);
     assert_eq!(config.access_log_sample, 0.25);
-    assert_eq!(
-        config.state_dir.as_deref(),
-        Some(Path::new("/etc/tidegate/state"))
-    );
     assert!(config.reload_on_change);
     assert_eq!(config.workers, Some(4));
 }
@@ -257,7 +253,7 @@ admin:
   hosts: [Tidegate.internal]
 shutdown: { wait_period: 0s, grace_period: 1s }
 access_log: { sample: 0.25 }
-state_dir: state
+state_dir: null
 peers: []
 reload_on_change: true
 user: null
@@ -327,7 +323,6 @@ fn refuses_values_of_the_wrong_kind() {
             workers: "4" | 12:10: workers: | auto or a number
             access_log: { sample: 2 } | 12:23: sample: | 0.0 to 1.0
             reload_on_change: yes | 12:19: reload_on_change: | true or false
-            state_dir: "" | 12:12: state_dir: | is empty
         "#,
     );
 }
@@ -483,6 +478,7 @@ fn says_honestly_what_comes_later() {
         r#"
             peers: [a] | 12:1: peers: | later version
             user: nobody | 12:7: user: | later version
+            state_dir: /var/lib/tidegate | 12:12: state_dir: | later version
         "#,
     );
 }

@@ -113,12 +113,13 @@ impl Writer {
         }
         if !dirty.is_empty() {
             self.apply(service, dirty.clone(), None);
+            self.metrics
+                .applied(self.closed_at.saturating_duration_since(began));
             self.shorten_own(service, &dirty);
         }
         if let Some(record) = self.services.get_mut(service) {
             record.source.fresh = Some(Instant::now());
         }
-        self.metrics.applied(began.elapsed());
     }
 
     fn list(&mut self, service: &ServiceName, observed: Arc<Observed>) -> EndpointKey {

@@ -75,6 +75,10 @@ pub struct Writer {
     next_batch: u64,
     confirmed: mpsc::UnboundedSender<u64>,
     outbox: Vec<Outgoing>,
+    /// State changes that are told once the gates are closed: telling takes time (P2).
+    untold: Vec<(ServiceName, EndpointKey, Option<State>)>,
+    /// When the gates of the last update were closed.
+    pub(super) closed_at: Instant,
     hears: Hears,
 }
 
@@ -128,6 +132,8 @@ impl Writer {
             next_batch: 0,
             confirmed,
             outbox: Vec::new(),
+            untold: Vec::new(),
+            closed_at: Instant::now(),
             hears: Hears {
                 requests: inbox.requests,
                 news: hear_news,
@@ -226,6 +232,10 @@ impl Writer {
             self.publish(service);
         }
         self.close(service, closing, lifted, &now);
+        self.closed_at = Instant::now();
+        for (service, key, from) in std::mem::take(&mut self.untold) {
+            self.tell_state(&service, &key, from);
+        }
         for key in &dirty {
             self.sweep(service, key);
         }
@@ -282,7 +292,7 @@ impl Writer {
                 if standing == Standing::Fallback {
                     entry.begin_fallback(now.wall);
                 }
-                self.tell_state(service, key, Some(from));
+                self.untold.push((service.clone(), key.clone(), Some(from)));
                 true
             }
             Step::Begin(standing) => {
@@ -320,7 +330,7 @@ impl Writer {
                 if standing == Standing::Fallback {
                     entry.begin_fallback(now.wall);
                 }
-                self.tell_state(service, key, None);
+                self.untold.push((service.clone(), key.clone(), None));
                 true
             }
         }

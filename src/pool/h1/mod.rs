@@ -86,7 +86,7 @@ enum Body {
 }
 
 const READ_MIN: usize = 4 * 1024;
-const READ_MAX: usize = 256 * 1024;
+const READ_MAX: usize = 64 * 1024;
 
 /// Pieces up to this size are copied behind what is to be written anyway: one buffer is cheaper than two.
 const COPY_MAX: usize = 4 * 1024;
