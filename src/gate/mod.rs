@@ -99,12 +99,10 @@ impl Gate {
             let (next, found) = transition(Word::from_bits(seen))?;
             // AcqRel: leaving releases the work done inside, and the edge (or the closer) acquires it. A total order of
             // this one word is all that laws 1 and 2 need.
-            match self.word.compare_exchange_weak(
-                seen,
-                next.bits(),
-                Ordering::AcqRel,
-                Ordering::Relaxed,
-            ) {
+            match self
+                .word
+                .compare_exchange(seen, next.bits(), Ordering::AcqRel, Ordering::Relaxed)
+            {
                 Ok(_) => return Ok(found),
                 Err(now) => seen = now,
             }
