@@ -173,10 +173,14 @@ impl Pool {
         }
     }
 
-    /// Our own end has come: everything in flight is ended. Returns how much that is.
+    /// Our own end has come: everything in flight is ended, and who waits is woken. Returns how much that is.
     pub fn cut_all(&self) -> usize {
         let slots: Vec<_> = self.slots.borrow().values().cloned().collect();
-        slots.iter().map(|slot| slot.cut()).sum()
+        let cut = slots.iter().map(|slot| slot.cut()).sum();
+        slots
+            .iter()
+            .for_each(|slot| slot.service().waiting().ring_all());
+        cut
     }
 
     /// Our own end comes: event streams everywhere learn their moment, as in a drain of each endpoint.

@@ -83,6 +83,9 @@ impl Proxy {
             // Listening first and looking then: a connection that is freed in between is not missed.
             let mut rung = pin!(waiting.rung());
             rung.as_mut().enable();
+            if self.over.get() {
+                return Err(Failure::Overloaded);
+            }
             if let Some(attempt) = self.try_admit(flow)? {
                 return Ok(attempt);
             }

@@ -60,6 +60,8 @@ pub struct Proxy {
     neighbours: Vec<mpsc::Sender<Plea>>,
     /// Uploads that go on after their response has ended.
     tails: TaskTracker,
+    /// Our own end has come: nobody need wait for a connection any more.
+    over: Cell<bool>,
 }
 
 /// What is fixed for a worker.
@@ -162,6 +164,7 @@ impl Proxy {
             sample: Cell::new(settings.access_log_sample),
             neighbours: parts.neighbours,
             tails: TaskTracker::new(),
+            over: Cell::new(false),
             settings,
         })
     }
@@ -188,6 +191,12 @@ impl Proxy {
     #[must_use]
     pub fn tails(&self) -> &TaskTracker {
         &self.tails
+    }
+
+    /// Our own end has come: everything in flight is ended (P11). Returns how much that is.
+    pub fn cut(&self) -> usize {
+        self.over.set(true);
+        self.pool.cut_all()
     }
 
     /// A number from 0 to 1.

@@ -225,7 +225,7 @@ impl Duty {
             .await
             .is_err()
         {
-            let cut = self.pool.cut_all();
+            let cut = self.proxy.cut();
             left.cut.fetch_add(cut as u32, Ordering::Relaxed);
             if tokio::time::timeout_at(plan.end, done).await.is_err() {
                 let forced: usize = entries.iter().map(|entry| entry.force()).sum();
