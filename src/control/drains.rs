@@ -336,15 +336,17 @@ impl Writer {
         });
         drain.report = report.clone();
         let report = Arc::new(report);
+        let reason = Reason::Drain(report.cause);
+        // The report first: whoever sees `drained` finds it.
         self.keep(report.clone());
+        self.tell(EventKind::DrainEnd(report));
         self.tell_change(
             &service,
             &key,
             Some(State::Draining),
             State::Drained,
-            Some(Reason::Drain(report.cause)),
+            Some(reason),
         );
-        self.tell(EventKind::DrainEnd(report));
         self.sweep(&service, &key);
     }
 
