@@ -1,11 +1,11 @@
-//! The tidegate under test: the binary that `cargo bench` has just built, release profile, or the one in `TIDEGATE_BIN`.
+//! The tidegate under test: the release binary, built if need be, or the one in `TIDEGATE_BIN`.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail, ensure};
 
 use super::child::Child;
 use super::patience::until;
@@ -21,16 +21,46 @@ pub(crate) struct Tidegate {
 }
 
 /// The binary.
-pub(crate) fn binary() -> PathBuf {
-    std::env::var_os("TIDEGATE_BIN").map_or_else(
-        || PathBuf::from(env!("CARGO_BIN_EXE_tidegate")),
-        PathBuf::from,
-    )
+///
+/// It is built here, in the profile of the bench: the one that cargo builds together with benches has what the tests ask
+/// of its dependencies, a clock that can be paused among it, and is not what is delivered.
+pub(crate) fn binary() -> anyhow::Result<PathBuf> {
+    if let Some(given) = std::env::var_os("TIDEGATE_BIN") {
+        return Ok(given.into());
+    }
+    // This is TARGET/PROFILE/deps/NAME.
+    let own = std::env::current_exe()?;
+    let dir = own
+        .ancestors()
+        .nth(2)
+        .context("no directory of the profile")?;
+    let profile = match dir.file_name().and_then(|name| name.to_str()) {
+        Some("debug") => "dev",
+        Some(profile) => profile,
+        None => bail!("no name of the profile"),
+    };
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let built = Command::new(cargo)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args([
+            "build",
+            "--quiet",
+            "--bin",
+            "tidegate",
+            "--profile",
+            profile,
+        ])
+        .arg("--target-dir")
+        .arg(dir.parent().context("no target directory")?)
+        .status()
+        .context("cannot run cargo")?;
+    ensure!(built.success(), "tidegate cannot be built");
+    Ok(dir.join("tidegate"))
 }
 
 /// What it calls itself.
 pub(crate) fn version() -> anyhow::Result<String> {
-    let binary = binary();
+    let binary = binary()?;
     let output = Command::new(&binary)
         .arg("--version")
         .output()
@@ -57,7 +87,7 @@ impl Tidegate {
         );
         let path = dir.join("tidegate.yaml");
         std::fs::write(&path, config)?;
-        let mut command = Command::new(binary());
+        let mut command = Command::new(binary()?);
         command.arg("run").arg("-c").arg(&path);
         command.args(["--log", "warn"]);
         let child = Child::start(command, "tidegate", dir)?;
