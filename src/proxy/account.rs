@@ -151,10 +151,8 @@ impl Account {
         let took = self.started.elapsed();
         let code = self.status.map_or(CLIENT_CLOSED, |status| status.as_u16());
         let listener = &self.downstream.entrance.listener;
-        let none = Arc::from("");
-        self.proxy
-            .metrics
-            .request(listener, self.service.as_ref().unwrap_or(&none), code, took);
+        let service = self.service.as_deref().unwrap_or_default();
+        self.proxy.metrics.request(listener, service, code, took);
         if let Some(last) = &self.last {
             self.endpoint_outcome(last, if self.code.is_some() { "failed" } else { "ok" });
         }

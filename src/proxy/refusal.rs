@@ -57,7 +57,7 @@ impl Proxy {
         let (status, code, reason) = refusal.told();
         let listener = &downstream.entrance.listener;
         self.metrics
-            .request(listener, &"".into(), status.as_u16(), Duration::ZERO);
+            .request(listener, "", status.as_u16(), Duration::ZERO);
         self.log.put(Record {
             time: SystemTime::now(),
             client: Client {

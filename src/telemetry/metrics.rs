@@ -6,6 +6,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -172,8 +173,7 @@ impl Metrics {
     pub fn worker(self: &Arc<Self>) -> WorkerMetrics {
         WorkerMetrics {
             shared: self.clone(),
-            requests: RefCell::default(),
-            durations: RefCell::default(),
+            services: RefCell::default(),
         }
     }
 
@@ -366,12 +366,45 @@ impl Metrics {
 #[derive(Debug)]
 pub struct WorkerMetrics {
     shared: Arc<Metrics>,
-    requests: RefCell<HashMap<RequestKey, LocalIntCounter>>,
-    durations: RefCell<HashMap<Arc<str>, LocalHistogram>>,
+    /// By the service's name; the empty one is that of requests that were not routed.
+    services: RefCell<HashMap<Arc<str>, ServiceCells, BuildHasherDefault<NameHasher>>>,
 }
 
-/// Listener, service and status code.
-type RequestKey = (Arc<str>, Arc<str>, u16);
+/// What a worker has counted of one service.
+#[derive(Debug)]
+struct ServiceCells {
+    duration: Option<LocalHistogram>,
+    /// Few: one for each listener and status code that has occurred.
+    answers: Vec<AnswerCell>,
+}
+
+#[derive(Debug)]
+struct AnswerCell {
+    listener: Arc<str>,
+    code: u16,
+    counter: LocalIntCounter,
+}
+
+/// Hashes names that the config gives. They are few and nobody's attack, so a multiplication for each eight bytes is
+/// enough, where the standard hash would cost as much as choosing an endpoint.
+#[derive(Debug, Default)]
+struct NameHasher(u64);
+
+impl Hasher for NameHasher {
+    fn finish(&self) -> u64 {
+        // The product's high bits are the good ones, and the map takes its buckets from the low ones.
+        self.0 ^ (self.0 >> 32)
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for part in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..part.len()].copy_from_slice(part);
+            self.0 = (self.0.rotate_left(5) ^ u64::from_le_bytes(word))
+                .wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        }
+    }
+}
 
 impl WorkerMetrics {
     /// The counters for what is rare.
@@ -380,41 +413,73 @@ impl WorkerMetrics {
         &self.shared
     }
 
-    /// Counts a request that has been answered.
-    pub fn request(&self, listener: &Arc<str>, service: &Arc<str>, code: u16, took: Duration) {
-        let mut requests = self.requests.borrow_mut();
-        let key = (listener.clone(), service.clone(), code);
-        let counter = requests.entry(key).or_insert_with(|| {
-            self.shared
-                .requests
-                .with_label_values(&[&**listener, &**service, code.to_string().as_str()])
-                .local()
-        });
-        counter.inc();
-        if service.is_empty() {
-            return;
-        }
-        let mut durations = self.durations.borrow_mut();
-        if !durations.contains_key(service) {
-            let histogram = self
-                .shared
-                .request_duration
-                .with_label_values(&[&**service])
-                .local();
-            durations.insert(service.clone(), histogram);
-        }
-        if let Some(histogram) = durations.get(service) {
-            histogram.observe(took.as_secs_f64());
+    /// Counts a request that has been answered; `service` is empty when it was not routed.
+    pub fn request(&self, listener: &Arc<str>, service: &str, code: u16, took: Duration) {
+        let mut services = self.services.borrow_mut();
+        if let Some(cells) = services.get_mut(service) {
+            cells.count(&self.shared, service, listener, code, took);
+        } else {
+            let mut cells = ServiceCells::new(&self.shared, service);
+            cells.count(&self.shared, service, listener, code, took);
+            services.insert(service.into(), cells);
         }
     }
 
     /// Adds everything to the shared counters, and forgets the cells: those of a service that is gone stay gone.
     pub fn flush(&self) {
-        for counter in self.requests.take().values() {
-            counter.flush();
+        for cells in self.services.take().values() {
+            cells.flush();
         }
-        for histogram in self.durations.take().values() {
-            histogram.flush();
+    }
+}
+
+impl ServiceCells {
+    fn new(shared: &Metrics, service: &str) -> Self {
+        let duration = || {
+            let shared = shared.request_duration.with_label_values(&[service]);
+            shared.local()
+        };
+        Self {
+            duration: (!service.is_empty()).then(duration),
+            answers: Vec::new(),
+        }
+    }
+
+    fn count(
+        &mut self,
+        shared: &Metrics,
+        service: &str,
+        listener: &Arc<str>,
+        code: u16,
+        took: Duration,
+    ) {
+        if let Some(duration) = &self.duration {
+            duration.observe(took.as_secs_f64());
+        }
+        let known = self
+            .answers
+            .iter()
+            .find(|cell| cell.code == code && cell.listener == *listener);
+        if let Some(cell) = known {
+            cell.counter.inc();
+            return;
+        }
+        let labels = [listener, service, &code.to_string()];
+        let counter = shared.requests.with_label_values(&labels).local();
+        counter.inc();
+        self.answers.push(AnswerCell {
+            listener: listener.clone(),
+            code,
+            counter,
+        });
+    }
+
+    fn flush(&self) {
+        if let Some(duration) = &self.duration {
+            duration.flush();
+        }
+        for cell in &self.answers {
+            cell.counter.flush();
         }
     }
 }
@@ -477,7 +542,7 @@ mod tests {
     fn forgets_what_is_gone() {
         let metrics = Metrics::new();
         let worker = metrics.worker();
-        worker.request(&"http".into(), &"web".into(), 200, Duration::from_millis(3));
+        worker.request(&"http".into(), "web", 200, Duration::from_millis(3));
         metrics.set_endpoint("web", "web-1", &[("ready", true)], 1);
         metrics.set_endpoint("web", "web-2", &[("ready", true)], 1);
         worker.flush();

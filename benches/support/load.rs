@@ -1,0 +1,189 @@
+//! The clients: keep-alive connections that ask for one thing again and again, and look at every answer.
+
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use rustix::buffer::spare_capacity;
+use rustix::event::Timespec;
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::fd::OwnedFd;
+use tokio::time::Instant;
+
+/// Clients of one proxy, on the calling thread.
+pub(crate) struct Load {
+    epoll: OwnedFd,
+    clients: Vec<Client>,
+    /// Those without a request under way.
+    idle: Vec<usize>,
+    request: Vec<u8>,
+    /// Bytes of a right answer's body.
+    size: usize,
+    sent: u64,
+    done: u64,
+    scratch: Vec<u8>,
+}
+
+struct Client {
+    stream: TcpStream,
+    /// Of a head that is not whole.
+    head: Vec<u8>,
+    /// Bytes of the body that are still to come; none while the head is.
+    left: Option<usize>,
+}
+
+const SCRATCH: usize = 64 * 1024;
+const EVENTS: usize = 256;
+const HEADERS_MAX: usize = 32;
+
+/// An answer that takes longer is an error.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Load {
+    /// Connects so many clients, which will ask for bodies of `size` bytes.
+    pub(crate) fn connect(to: SocketAddr, clients: usize, size: usize) -> anyhow::Result<Self> {
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        let connect = |number: usize| -> anyhow::Result<Client> {
+            let stream = TcpStream::connect(to)?;
+            stream.set_nodelay(true)?;
+            stream.set_nonblocking(true)?;
+            let data = EventData::new_u64(number as u64);
+            epoll::add(&epoll, &stream, data, EventFlags::IN)?;
+            Ok(Client {
+                stream,
+                head: Vec::new(),
+                left: None,
+            })
+        };
+        let clients = (0..clients)
+            .map(connect)
+            .collect::<anyhow::Result<Vec<_>>>()
+            .context("cannot connect")?;
+        Ok(Self {
+            idle: (0..clients.len()).collect(),
+            clients,
+            request: format!(
+                "GET /{size} HTTP/1.1\r\nHost: bench.example.com\r\nUser-Agent: tidegate-bench\r\nAccept: */*\r\n\r\n"
+            )
+            .into_bytes(),
+            size,
+            sent: 0,
+            done: 0,
+            scratch: vec![0; SCRATCH],
+            epoll,
+        })
+    }
+
+    /// Asks for as long as `more` says so, at most `rate` times a second, then waits for the last answers. Returns how many
+    /// there were: every one of them whole and right.
+    pub(crate) fn run(
+        &mut self,
+        rate: Option<f64>,
+        mut more: impl FnMut() -> bool,
+    ) -> anyhow::Result<u64> {
+        let start = Instant::now();
+        (self.sent, self.done) = (0, 0);
+        let mut answered = start;
+        let mut events: Vec<Event> = Vec::with_capacity(EVENTS);
+        loop {
+            let asking = more();
+            let due = rate.map_or(u64::MAX, |rate| {
+                (start.elapsed().as_secs_f64() * rate) as u64
+            });
+            while asking
+                && self.sent < due
+                && let Some(number) = self.idle.pop()
+            {
+                self.ask(number)?;
+            }
+            if !asking && self.sent == self.done {
+                return Ok(self.done);
+            }
+            events.clear();
+            epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&TICK))?;
+            if !events.is_empty() || self.sent == self.done {
+                answered = Instant::now();
+            }
+            ensure!(answered.elapsed() < PATIENCE, "no answer for {PATIENCE:?}");
+            for event in &events {
+                let number = event.data.u64() as usize;
+                if self.hear(number)? {
+                    self.done += 1;
+                    self.idle.push(number);
+                }
+            }
+        }
+    }
+
+    /// As [`Load::run`], as fast as it goes, for this long.
+    pub(crate) fn saturate(&mut self, time: Duration) -> anyhow::Result<u64> {
+        let start = Instant::now();
+        self.run(None, || start.elapsed() < time)
+    }
+
+    fn ask(&mut self, number: usize) -> anyhow::Result<()> {
+        let client = &mut self.clients[number];
+        let written = client.stream.write(&self.request).context("cannot ask")?;
+        ensure!(written == self.request.len(), "a request did not fit");
+        self.sent += 1;
+        Ok(())
+    }
+
+    /// Reads what has come. True when an answer is whole.
+    fn hear(&mut self, number: usize) -> anyhow::Result<bool> {
+        let client = &mut self.clients[number];
+        let read = match client.stream.read(&mut self.scratch) {
+            Ok(0) => bail!("a connection was closed"),
+            Ok(read) => read,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+            Err(error) => return Err(error).context("cannot read"),
+        };
+        let came = &self.scratch[..read];
+        let body = match client.left {
+            Some(_) => came.len(),
+            None if client.head.is_empty() => match body_after(came, self.size)? {
+                Some(body) => body,
+                None => {
+                    client.head.extend_from_slice(came);
+                    return Ok(false);
+                }
+            },
+            None => {
+                client.head.extend_from_slice(came);
+                let Some(body) = body_after(&client.head, self.size)? else {
+                    return Ok(false);
+                };
+                client.head.clear();
+                body
+            }
+        };
+        let left = client.left.unwrap_or(self.size);
+        ensure!(body <= left, "an answer is too long by {}", body - left);
+        client.left = (body < left).then(|| left - body);
+        Ok(client.left.is_none())
+    }
+}
+
+/// How often a quiet load looks at the clock.
+const TICK: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 1_000_000,
+};
+
+/// How many bytes follow the head, once it is whole; wrong ones are an error.
+fn body_after(bytes: &[u8], size: usize) -> anyhow::Result<Option<usize>> {
+    let mut fields = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let mut answer = httparse::Response::new(&mut fields);
+    let httparse::Status::Complete(head) = answer.parse(bytes).context("no answer")? else {
+        return Ok(None);
+    };
+    ensure!(answer.code == Some(200), "answered {:?}", answer.code);
+    let length = answer
+        .headers
+        .iter()
+        .find(|field| field.name.eq_ignore_ascii_case("content-length"))
+        .and_then(|field| std::str::from_utf8(field.value).ok()?.parse().ok());
+    ensure!(length == Some(size), "{length:?} bytes instead of {size}");
+    Ok(Some(bytes.len() - head))
+}

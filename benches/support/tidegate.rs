@@ -1,0 +1,106 @@
+//! The tidegate under test: the release binary, built if need be, or the one in `TIDEGATE_BIN`.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+
+use super::child::Child;
+use super::patience::until;
+use super::ports;
+
+/// A running tidegate.
+pub(crate) struct Tidegate {
+    pub(crate) child: Child,
+    /// Where it serves.
+    pub(crate) address: SocketAddr,
+    /// Its admin side, as `http://ADDRESS`.
+    pub(crate) admin: String,
+}
+
+/// The binary.
+///
+/// It is built here, in the profile of the bench: the one that cargo builds together with benches has what the tests ask
+/// of its dependencies, a clock that can be paused among it, and is not what is delivered.
+pub(crate) fn binary() -> anyhow::Result<PathBuf> {
+    if let Some(given) = std::env::var_os("TIDEGATE_BIN") {
+        return Ok(given.into());
+    }
+    // This is TARGET/PROFILE/deps/NAME.
+    let own = std::env::current_exe()?;
+    let dir = own
+        .ancestors()
+        .nth(2)
+        .context("no directory of the profile")?;
+    let profile = match dir.file_name().and_then(|name| name.to_str()) {
+        Some("debug") => "dev",
+        Some(profile) => profile,
+        None => bail!("no name of the profile"),
+    };
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let built = Command::new(cargo)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args([
+            "build",
+            "--quiet",
+            "--bin",
+            "tidegate",
+            "--profile",
+            profile,
+        ])
+        .arg("--target-dir")
+        .arg(dir.parent().context("no target directory")?)
+        .status()
+        .context("cannot run cargo")?;
+    ensure!(built.success(), "tidegate cannot be built");
+    Ok(dir.join("tidegate"))
+}
+
+/// What it calls itself.
+pub(crate) fn version() -> anyhow::Result<String> {
+    let binary = binary()?;
+    let output = Command::new(&binary)
+        .arg("--version")
+        .output()
+        .with_context(|| format!("cannot run {}", binary.display()))?;
+    let version = String::from_utf8_lossy(&output.stdout);
+    Ok(format!("{} ({})", version.trim(), binary.display()))
+}
+
+impl Tidegate {
+    /// Starts it with one listener, an admin side and one service for everything; `source` is where that has its endpoints,
+    /// `rest` the rest of the config. Returns once it is ready.
+    pub(crate) fn start(
+        dir: &Path,
+        source: &str,
+        per_endpoint_metrics: bool,
+        rest: &str,
+    ) -> anyhow::Result<Self> {
+        let (address, admin) = (ports::free()?, ports::free()?);
+        let config = format!(
+            "listeners: [{{ name: http, address: \"{address}\" }}]\n\
+             routes: [{{ service: web }}]\n\
+             services: [{{ name: web, source: {{ {source} }} }}]\n\
+             admin: {{ address: \"{admin}\", per_endpoint_metrics: {per_endpoint_metrics} }}\n{rest}\n"
+        );
+        let path = dir.join("tidegate.yaml");
+        std::fs::write(&path, config)?;
+        let mut command = Command::new(binary()?);
+        command.arg("run").arg("-c").arg(&path);
+        command.args(["--log", "warn"]);
+        let child = Child::start(command, "tidegate", dir)?;
+        let admin = format!("http://{admin}");
+        let readyz = format!("{admin}/readyz");
+        until("tidegate is ready", Duration::from_secs(20), || {
+            ureq::get(&readyz).call().ok()
+        })
+        .with_context(|| std::fs::read_to_string(dir.join("tidegate.err")).unwrap_or_default())?;
+        Ok(Self {
+            child,
+            address,
+            admin,
+        })
+    }
+}
