@@ -169,7 +169,7 @@ impl Slot {
         }
         let expires =
             now + connection.keep_alive(self.service.settings().timeouts.upstream_keep_alive);
-        if !connection.park(&mut Context::from_waker(&pool.idle_waker())) {
+        if !connection.rest(&mut Context::from_waker(&pool.idle_waker())) {
             return;
         }
         self.idle.borrow_mut().push(Idle {

@@ -88,6 +88,9 @@ enum Body {
 const READ_MIN: usize = 4 * 1024;
 const READ_MAX: usize = 256 * 1024;
 
+/// A read buffer up to this size stays with an idle connection for a moment.
+const KEPT_MAX: usize = 16 * 1024;
+
 /// Pieces up to this size are copied behind what is to be written anyway: one buffer is cheaper than two.
 const COPY_MAX: usize = 4 * 1024;
 
@@ -340,14 +343,19 @@ impl Connection {
         }
     }
 
-    /// Makes it small and listens for its end: `cx` is woken then. False when it has ended, or says something although
-    /// nobody asked.
-    pub(super) fn park(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.read.capacity() > 0 {
+    /// Listens for its end: `cx` is woken then. False when it has ended, or says something although nobody asked. Small
+    /// buffers are kept for the request that follows soon, until [`Connection::park`].
+    pub(super) fn rest(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.read_size > KEPT_MAX {
             self.read = BytesMut::new();
-            self.out = BytesMut::new();
-            self.read_size = READ_MIN;
         }
+        self.is_silent(cx)
+    }
+
+    /// As [`Connection::rest`], and makes it small: nobody needed it for a while.
+    pub(super) fn park(&mut self, cx: &mut Context<'_>) -> bool {
+        self.read = BytesMut::new();
+        self.out = BytesMut::new();
         self.is_silent(cx)
     }
 
@@ -380,7 +388,8 @@ impl Connection {
         .unwrap_or(0);
         if read == room && self.read_size < READ_MAX {
             self.read_size = (self.read_size * 2).min(READ_MAX);
-        } else if read < self.read_size / 4 && self.read_size > READ_MIN {
+        } else if !self.answered && read < self.read_size / 4 && self.read_size > READ_MIN {
+            // Only the first read tells: the last one of a large body is small, too.
             self.read_size /= 2;
         }
         Poll::Ready(read)
