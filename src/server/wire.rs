@@ -35,6 +35,9 @@ pub(super) struct Watched {
     pub(super) ended: Cell<bool>,
 }
 
+/// Pieces that come to this much together are written as one.
+const TOGETHER_MAX: usize = 1024;
+
 /// hyper's end.
 #[derive(Debug)]
 pub(super) struct Wire {
@@ -95,7 +98,21 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.watched.stream.borrow_mut()).poll_write_vectored(cx, bufs)
+        let mut stream = self.watched.stream.borrow_mut();
+        let stream = Pin::new(&mut *stream);
+        let size: usize = bufs.iter().map(|buf| buf.len()).sum();
+        if size > TOGETHER_MAX {
+            return stream.poll_write_vectored(cx, bufs);
+        }
+        // A head and a short body: copying them together costs less than a vector costs the kernel.
+        let mut together = [0; TOGETHER_MAX];
+        let mut rest = &mut together[..];
+        for buf in bufs {
+            let (front, back) = rest.split_at_mut(buf.len());
+            front.copy_from_slice(buf);
+            rest = back;
+        }
+        stream.poll_write(cx, &together[..size])
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -40,13 +40,17 @@ pub enum Length {
 
 /// What the bytes at hand amount to.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is taken apart at once, and a box for each response costs more"
+)]
 pub(super) enum Parsed {
     /// Not a whole head.
     Partial,
     /// A response before the response, dropped.
     Interim,
     /// The response.
-    Final(Box<Head>),
+    Final(Head),
 }
 
 /// Fields of a head.
@@ -85,7 +89,7 @@ pub(super) fn parse(read: &mut BytesMut, to_head: bool) -> Result<Parsed, ReadEr
     let block = read.split_to(length).freeze();
     let status = StatusCode::from_u16(code)
         .map_err(|_| ReadError::Malformed("the response's status is no status"))?;
-    collect(&block, &spans, status, http10, to_head).map(|head| Parsed::Final(Box::new(head)))
+    collect(&block, &spans, status, http10, to_head).map(|head| Parsed::Final(head))
 }
 
 /// Where a field stands in the block, so that its value can share the block's memory.
@@ -251,7 +255,7 @@ mod tests {
     fn head(text: &str) -> Result<Head, String> {
         let mut read = BytesMut::from(text);
         match parse(&mut read, false) {
-            Ok(Parsed::Final(head)) => Ok(*head),
+            Ok(Parsed::Final(head)) => Ok(head),
             Ok(other) => Err(format!("{other:?}")),
             Err(error) => Err(error.to_string()),
         }

@@ -201,11 +201,16 @@ impl Connection {
     /// As `write(2)`.
     pub fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.out.is_empty() || !self.large.is_empty() {
-            let slices = [io::IoSlice::new(&self.out), io::IoSlice::new(&self.large)];
-            let from = usize::from(self.out.is_empty());
-            let to = if self.large.is_empty() { 1 } else { 2 };
-            let written =
-                ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, &slices[from..to]))?;
+            let stream = Pin::new(&mut self.stream);
+            // One buffer alone is cheaper to write without a vector.
+            let written = if self.large.is_empty() {
+                ready!(stream.poll_write(cx, &self.out))?
+            } else if self.out.is_empty() {
+                ready!(stream.poll_write(cx, &self.large))?
+            } else {
+                let both = [io::IoSlice::new(&self.out), io::IoSlice::new(&self.large)];
+                ready!(stream.poll_write_vectored(cx, &both))?
+            };
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -232,7 +237,7 @@ impl Connection {
                 match head::parse(&mut self.read, to_head)? {
                     head::Parsed::Final(head) => {
                         self.start_body(&head);
-                        return Poll::Ready(Ok(*head));
+                        return Poll::Ready(Ok(head));
                     }
                     head::Parsed::Interim => {
                         interim += 1;
