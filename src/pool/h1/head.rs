@@ -40,10 +40,6 @@ pub enum Length {
 
 /// What the bytes at hand amount to.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "it is taken apart at once, and a box for each response costs more"
-)]
 pub(super) enum Parsed {
     /// Not a whole head.
     Partial,
@@ -89,7 +85,7 @@ pub(super) fn parse(read: &mut BytesMut, to_head: bool) -> Result<Parsed, ReadEr
     let block = read.split_to(length).freeze();
     let status = StatusCode::from_u16(code)
         .map_err(|_| ReadError::Malformed("the response's status is no status"))?;
-    collect(&block, &spans, status, http10, to_head).map(|head| Parsed::Final(head))
+    collect(&block, &spans, status, http10, to_head).map(Parsed::Final)
 }
 
 /// Where a field stands in the block, so that its value can share the block's memory.
