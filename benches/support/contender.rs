@@ -39,7 +39,7 @@ impl Contender {
             .iter()
             .map(|at| format!("\"{at}\""))
             .collect();
-        let source = format!("list: [{}]", list.join(", "));
+        let source = format!("source: {{ list: [{}] }}", list.join(", "));
         let sample = u8::from(setup.access_log);
         let rest = format!("access_log: {{ sample: {sample} }}\nworkers: 1");
         let Tidegate { child, address, .. } = Tidegate::start(setup.dir, &source, false, &rest)?;

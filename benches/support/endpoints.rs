@@ -25,7 +25,10 @@ impl EndpointFile {
 
     /// A service's source, as a config names it.
     pub(crate) fn as_source(&self) -> String {
-        format!("file: {{ path: \"{}\" }}", self.path.display())
+        format!(
+            "source: {{ file: {{ path: \"{}\" }} }}",
+            self.path.display()
+        )
     }
 
     /// Replaces it by the endpoints with these numbers. Returns the moment before the rename.

@@ -18,6 +18,7 @@ pub(crate) struct Tidegate {
     pub(crate) address: SocketAddr,
     /// Its admin side, as `http://ADDRESS`.
     pub(crate) admin: String,
+    dir: PathBuf,
 }
 
 /// The binary.
@@ -70,11 +71,11 @@ pub(crate) fn version() -> anyhow::Result<String> {
 }
 
 impl Tidegate {
-    /// Starts it with one listener, an admin side and one service for everything; `source` is where that has its endpoints,
-    /// `rest` the rest of the config. Returns once it is ready.
+    /// Starts it with one listener, an admin side and one service for everything; `service` is what is to be said of
+    /// that, its source at least, `rest` the rest of the config. Returns once it is ready.
     pub(crate) fn start(
         dir: &Path,
-        source: &str,
+        service: &str,
         per_endpoint_metrics: bool,
         rest: &str,
     ) -> anyhow::Result<Self> {
@@ -82,7 +83,7 @@ impl Tidegate {
         let config = format!(
             "listeners: [{{ name: http, address: \"{address}\" }}]\n\
              routes: [{{ service: web }}]\n\
-             services: [{{ name: web, source: {{ {source} }} }}]\n\
+             services: [{{ name: web, {service} }}]\n\
              admin: {{ address: \"{admin}\", per_endpoint_metrics: {per_endpoint_metrics} }}\n{rest}\n"
         );
         let path = dir.join("tidegate.yaml");
@@ -101,6 +102,23 @@ impl Tidegate {
             child,
             address,
             admin,
+            dir: dir.to_owned(),
         })
     }
+
+    /// The last it said: what went wrong is in its logs, since only successes are left out of them.
+    pub(crate) fn last_words(&self) -> String {
+        let last = |name: &str| {
+            let said = std::fs::read_to_string(self.dir.join(name)).unwrap_or_default();
+            let lines: Vec<_> = said.lines().rev().take(LAST_WORDS).collect();
+            lines.join("\n")
+        };
+        format!(
+            "tidegate said:\n{}\n{}",
+            last("tidegate.out"),
+            last("tidegate.err")
+        )
+    }
 }
+
+const LAST_WORDS: usize = 3;

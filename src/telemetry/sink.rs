@@ -15,7 +15,8 @@ pub(super) type Render<T> = Box<dyn Fn(T, &mut Vec<u8>) + Send>;
 /// The queue of a writing thread.
 #[derive(Debug)]
 pub(super) struct Sink<T> {
-    queue: SyncSender<T>,
+    /// Boxed, as the queue takes the room for all that it may hold when it is made.
+    queue: SyncSender<Box<T>>,
     counts: Arc<Counts>,
 }
 
@@ -83,7 +84,7 @@ impl<T: Send + 'static> Sink<T> {
     pub(super) fn put(&self, record: T) {
         // Counted first, so that `flush` never believes that everything is written too early.
         self.counts.put.fetch_add(1, Ordering::Relaxed);
-        if self.queue.try_send(record).is_err() {
+        if self.queue.try_send(Box::new(record)).is_err() {
             self.counts.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -137,7 +138,7 @@ impl Drainpipe {
 }
 
 fn write_all<T>(
-    records: &Receiver<T>,
+    records: &Receiver<Box<T>>,
     nap: &Receiver<()>,
     mut out: impl Write,
     render: &Render<T>,
@@ -146,11 +147,11 @@ fn write_all<T>(
     let mut buffer = Vec::with_capacity(64 * 1024);
     while let Ok(first) = records.recv() {
         let mut count = 1;
-        render(first, &mut buffer);
+        render(*first, &mut buffer);
         while buffer.len() < 48 * 1024
             && let Ok(next) = records.try_recv()
         {
-            render(next, &mut buffer);
+            render(*next, &mut buffer);
             count += 1;
         }
         let written = out.write_all(&buffer).and_then(|()| out.flush()).is_ok();
