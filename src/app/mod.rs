@@ -1,6 +1,7 @@
 //! The composition root: the only place where everything meets. A config goes in, a running proxy comes out.
 
 mod changes;
+mod descriptors;
 mod leave;
 mod listeners;
 mod reload;
@@ -118,6 +119,7 @@ impl Bound {
     /// # Errors
     /// When a thread cannot be had.
     pub async fn start(self, options: Options) -> anyhow::Result<App> {
+        descriptors::raise_limit();
         let metrics = Metrics::new();
         let publisher = Publisher::new();
         let (boxes, inboxes) = mailboxes(self.workers);

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use tokio::time::Instant;
+use tracing::debug;
 
 use super::retry::Failed;
 use super::{Failure, Flow, Plea, Proxy};
@@ -207,7 +208,10 @@ impl Proxy {
             if task.is_expired() {
                 return Poll::Ready(Err(Failed::ConnectTimeout));
             }
-            dial.as_mut().poll(cx).map_err(Failed::of_connect)
+            dial.as_mut().poll(cx).map_err(|error| {
+                debug!(endpoint = %attempt.endpoint().about().key, %address, %error, "cannot connect");
+                Failed::Unconnected
+            })
         });
         let stream = dialled.await?;
         Ok(Connection::new(stream, self.pool.next_connection(), permit))

@@ -36,10 +36,6 @@ pub(super) struct Retries {
 }
 
 impl Failed {
-    pub(super) fn of_connect(_error: std::io::Error) -> Self {
-        Self::Unconnected
-    }
-
     /// The word in `tries` and in `retries_total`.
     pub(super) const fn reason(self) -> &'static str {
         match self {

@@ -91,9 +91,6 @@ const READ_MAX: usize = 64 * 1024;
 /// A read buffer up to this size stays with an idle connection for a moment.
 const KEPT_MAX: usize = 16 * 1024;
 
-/// A read buffer up to this size stays with an idle connection for a moment.
-const KEPT_MAX: usize = 16 * 1024;
-
 /// Pieces up to this size are copied behind what is to be written anyway: one buffer is cheaper than two.
 const COPY_MAX: usize = 4 * 1024;
 
