@@ -1,5 +1,6 @@
 //! The composition root: the only place where everything meets. A config goes in, a running proxy comes out.
 
+mod certificates;
 mod changes;
 mod descriptors;
 mod leave;
@@ -29,6 +30,7 @@ use crate::proxy;
 use crate::snapshot::Publisher;
 use crate::telemetry::{AccessLog, AccessLogEnd, Format, Metrics};
 use crate::worker::{self, Mail, Mailboxes, Worker, mailboxes};
+use certificates::Certificates;
 use changes::Changes;
 use leave::Ask;
 use listeners::Listening;
@@ -62,6 +64,7 @@ pub struct App {
     probes: Arc<Probes>,
     admin_settings: watch::Sender<Arc<admin::Settings>>,
     last_reload: Arc<Mutex<LastReload>>,
+    certificates: Certificates,
     threads: Vec<JoinHandle<()>>,
     log: Option<AccessLog>,
     log_end: Option<AccessLogEnd>,
@@ -155,6 +158,7 @@ impl Bound {
             in_force: InForce::new(self.config),
             mail: boxes.mail,
             handle,
+            certificates: Certificates::new(metrics.clone()),
             metrics,
             probes: Arc::default(),
             admin_settings,
@@ -164,6 +168,9 @@ impl Bound {
             stop,
             tasks,
         };
+        let (certificates, stop) = (app.certificates.clone(), app.stop.clone());
+        app.tasks
+            .spawn_local(async move { stop.run_until_cancelled(certificates.run()).await });
         app.serve_admin(self.admin, self.probes, admin_watch);
         app.begin(self.listeners).await;
         Ok(app)
@@ -237,6 +244,9 @@ impl App {
             sockets,
         } = listening;
         info!(listener = %settings.name, address = %settings.address, "listening");
+        if let Some(acceptor) = &tls {
+            self.certificates.follow(&settings.name, acceptor.clone());
+        }
         let open = Arc::new(AtomicU32::new(0));
         for (mail, socket) in self.mail.iter().zip(sockets) {
             // A worker that is gone accepts nothing.
@@ -288,13 +298,13 @@ impl App {
     }
 
     async fn until_told(mut self, signals: &mut Signals) -> anyhow::Result<ExitCode> {
-        let mut changes = Changes::of(&self.in_force.config().path);
+        let mut changes = Changes::of(std::iter::once(&*self.in_force.config().path));
         loop {
             let config = self.in_force.config();
             let ask = tokio::select! {
                 biased;
                 ask = signals.next() => ask,
-                () = changes.next(&config.path), if config.reload_on_change => Ask::Reload,
+                () = changes.next(), if config.reload_on_change => Ask::Reload,
             };
             match ask {
                 Ask::Reload => self.reload().await,

@@ -139,6 +139,7 @@ impl App {
 
     async fn unlisten(&self, name: &Arc<str>, grace: std::time::Duration) {
         let plan = Plan::new(Instant::now(), std::time::Duration::ZERO, grace);
+        self.certificates.forget(name);
         for mail in &self.mail {
             // A worker that is gone accepts nothing.
             let _ = mail.send(Mail::Unlisten(name.clone(), plan)).await;

@@ -76,6 +76,9 @@ fn tls(tls: &tls::Settings) -> Value {
     json!({
         "certificates": tls.certificates.iter().map(certificate).collect::<Vec<_>>(),
         "min_version": word(&TLS_VERSIONS, &tls.min_version),
+        "client_certificates": tls.clients.as_ref().map(|clients| {
+            json!({ "ca": written(&clients.authorities), "required": !clients.optional })
+        }),
     })
 }
 

@@ -130,10 +130,29 @@ fn tls(item: &Item<'_>, files: &mut Files) -> Option<tls::Settings> {
     take(&mut min_version, keys.optional("min_version"), |item| {
         item.word(&TLS_VERSIONS)
     });
+    let mut clients = None;
+    take(&mut clients, keys.optional("client_certificates"), |item| {
+        client_certificates(item, files).map(Some)
+    });
     keys.finish();
     Some(tls::Settings {
         certificates: certificates?,
         min_version,
+        clients,
+    })
+}
+
+fn client_certificates(item: &Item<'_>, files: &mut Files) -> Option<tls::ClientCertificates> {
+    let mut keys = item.mapping()?;
+    let authorities = keys
+        .required("ca")
+        .and_then(|item| files.file(&item, Need::AtStart));
+    let mut required = true;
+    take(&mut required, keys.optional("required"), Item::boolean);
+    keys.finish();
+    Some(tls::ClientCertificates {
+        authorities: authorities?,
+        optional: !required,
     })
 }
 

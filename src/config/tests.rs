@@ -138,6 +138,12 @@ fn reads_every_key() {
         Path::new("/etc/tidegate/tls/a.crt")
     );
     assert_eq!(tls.certificates[1].key, Path::new("/b.key"));
+    let clients = tls.clients.as_ref().unwrap();
+    assert!(clients.optional);
+    assert_eq!(
+        clients.authorities,
+        Path::new("/etc/tidegate/tls/clients.crt")
+    );
     assert_eq!(listener.timeouts.header, Duration::from_secs(3));
     assert_eq!(listener.timeouts.keep_alive, Duration::from_secs(120));
     let limits = &listener.limits;
@@ -213,6 +219,7 @@ listeners:
     tls:
       certificates: [{ cert: tls/a.crt, key: tls/a.key }, { cert: /b.crt, key: /b.key }]
       min_version: "1.3"
+      client_certificates: { ca: tls/clients.crt, required: false }
     timeouts: { header: 3s, keep_alive: 2m }
     limits: { header_size: 32KiB, headers: 50, target_size: 8KiB, connections: 10 }
 routes:
@@ -538,6 +545,10 @@ fn refuses_tls_without_certificates() {
         (
             "{ certificates: [{ cert: a, key: b }], min_version: \"1.1\" }",
             "4:62: min_version: ",
+        ),
+        (
+            "{ certificates: [{ cert: a, key: b }], client_certificates: { required: true } }",
+            "4:70: ca: is missing",
         ),
     ] {
         let said = tls(text);

@@ -1,6 +1,7 @@
 //! One listener on one worker: its socket, its connections, and its leaving.
 
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -17,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::connection::{Connection, serve};
 use super::{Plan, Settings};
@@ -45,6 +46,7 @@ pub struct Entry {
     local: SocketAddr,
     connections: RefCell<Vec<Rc<Connection>>>,
     leaving: Cell<Option<Plan>>,
+    handshake_told: Cell<Option<Instant>>,
     stop: CancellationToken,
     forced: CancellationToken,
     tracker: TaskTracker,
@@ -52,6 +54,9 @@ pub struct Entry {
 
 /// How long accepting pauses when there is nothing to accept with.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// Between two lines about failed handshakes, on one worker.
+const HANDSHAKE_PAUSE: Duration = Duration::from_secs(1);
 
 impl Entry {
     /// A listener that accepts nothing yet. `open` is shared with the other workers.
@@ -79,6 +84,7 @@ impl Entry {
             open,
             connections: RefCell::default(),
             leaving: Cell::new(None),
+            handshake_told: Cell::new(None),
             stop: CancellationToken::new(),
             forced: CancellationToken::new(),
             tracker: TaskTracker::new(),
@@ -191,13 +197,26 @@ impl Entry {
         match shaken {
             Ok(Ok(stream)) => Some(Stream::Tls(Box::new(stream))),
             Ok(Err(error)) => {
-                debug!(listener = %self.name(), %error, "TLS handshake failed");
+                self.tell_handshake(&error);
                 None
             }
             Err(_) => {
-                debug!(listener = %self.name(), "TLS handshake took too long");
+                self.tell_handshake(&"it took too long");
                 None
             }
+        }
+    }
+
+    /// A failed handshake leaves no line in the access log, so it is told here; but anybody can cause as many as they like,
+    /// so not each of them.
+    fn tell_handshake(&self, error: &dyn fmt::Display) {
+        let now = Instant::now();
+        let told = self.handshake_told.get();
+        if told.is_some_and(|told| now.saturating_duration_since(told) < HANDSHAKE_PAUSE) {
+            debug!(listener = %self.name(), %error, "TLS handshake failed");
+        } else {
+            self.handshake_told.set(Some(now));
+            info!(listener = %self.name(), %error, "TLS handshake failed; more within a second are not told");
         }
     }
 

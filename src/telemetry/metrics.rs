@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use prometheus::core::{Collector, Metric, MetricVec, MetricVecBuilder};
 use prometheus::local::{LocalHistogram, LocalIntCounter};
@@ -44,6 +44,8 @@ pub struct Metrics {
     update_apply: Histogram,
     config_reload: IntCounterVec,
     access_log_lost: Gauge,
+    certificate_expiry: GaugeVec,
+    certificate_reload: IntCounterVec,
 }
 
 /// From a fast cache hit to a request that was nearly given up.
@@ -154,6 +156,21 @@ impl Metrics {
                 ),
             ),
             config_reload: counter("tidegate_config_reload_total", "Times the config was read again", &["result"]),
+            certificate_expiry: register(
+                &registry,
+                GaugeVec::new(
+                    Opts::new(
+                        "tidegate_certificate_expiry_timestamp_seconds",
+                        "The end of a certificate's validity, in seconds since 1970",
+                    ),
+                    &["listener", "certificate"],
+                ),
+            ),
+            certificate_reload: counter(
+                "tidegate_certificate_reload_total",
+                "Times a listener's certificates were read again because their files had changed",
+                &["listener", "result"],
+            ),
             access_log_lost: register(
                 &registry,
                 Gauge::new("tidegate_access_log_lost", "Access log lines that could not be written"),
@@ -249,6 +266,30 @@ impl Metrics {
         remove(&self.downstream_connections, &[("listener", listener)]);
         remove(&self.downstream_closed, &[("listener", listener)]);
         remove(&self.requests, &[("listener", listener)]);
+        remove(&self.certificate_expiry, &[("listener", listener)]);
+        remove(&self.certificate_reload, &[("listener", listener)]);
+    }
+
+    /// When a listener's certificates end, each by the file that it was read from.
+    pub fn certificate_expiries<'c>(
+        &self,
+        listener: &str,
+        certificates: impl Iterator<Item = (&'c str, SystemTime)>,
+    ) {
+        remove(&self.certificate_expiry, &[("listener", listener)]);
+        for (certificate, end) in certificates {
+            let since_1970 = end.duration_since(SystemTime::UNIX_EPOCH);
+            self.certificate_expiry
+                .with_label_values(&[listener, certificate])
+                .set(since_1970.unwrap_or_default().as_secs_f64());
+        }
+    }
+
+    /// A listener's certificates were read again.
+    pub fn certificate_reload(&self, listener: &str, ok: bool) {
+        self.certificate_reload
+            .with_label_values(&[listener, if ok { "success" } else { "error" }])
+            .inc();
     }
 
     /// Whether a source can see.
