@@ -22,8 +22,10 @@ pub(super) struct Waiter {
     pub(super) targets: Vec<(ServiceName, EndpointKey)>,
     /// Until the drain is over, not only until it holds.
     pub(super) to_the_end: bool,
-    /// When to answer in any case; none: whenever it is over.
+    /// When its patience is over; none: never, or it is over already.
     pub(super) until: Option<Instant>,
+    /// Its patience is over: a fallback answers it now, a drain proper still when it ends.
+    pub(super) is_late: bool,
     pub(super) answer: Answer,
 }
 
@@ -237,7 +239,8 @@ impl Writer {
         });
     }
 
-    /// Takes the deadline from a running drain: its endpoint is back, and the old life may finish what it has.
+    /// Takes the deadline from the running drains that an operator's word has put back: the newest, and older ones that
+    /// somebody had asked for. Those lives may finish what they have.
     pub(super) fn lift(&mut self, service: &ServiceName, key: &EndpointKey) {
         let Some(entry) = self
             .services
@@ -246,26 +249,30 @@ impl Writer {
         else {
             return;
         };
-        let Some(record) = entry.newest.as_mut() else {
-            return;
+        let asked = |record: &&mut LifeRecord| {
+            let drain = record.drain.as_ref();
+            drain.is_some_and(|drain| matches!(drain.report.cause, Cause::Operator | Cause::Hook))
         };
-        let life = record.life.endpoint().id();
-        let Some(drain) = record
-            .drain
-            .as_mut()
-            .filter(|drain| drain.closed.is_some() && !drain.is_over())
-        else {
-            return;
-        };
-        drain.cancelled = true;
-        drain.report.deadline = None;
-        let since = drain.closed.unwrap_or_else(Instant::now);
-        self.plan.end(life);
-        self.order(Order {
-            endpoint: life,
-            since,
-            deadline: None,
-        });
+        let older = entry.older.iter_mut().filter(asked);
+        let mut orders = Vec::new();
+        for record in entry.newest.iter_mut().chain(older) {
+            let life = record.life.endpoint().id();
+            let Some(drain) = record.drain.as_mut().filter(|drain| !drain.is_over()) else {
+                continue;
+            };
+            let Some(since) = drain.closed else { continue };
+            drain.cancelled = true;
+            drain.report.deadline = None;
+            self.plan.end(life);
+            orders.push(Order {
+                endpoint: life,
+                since,
+                deadline: None,
+            });
+        }
+        for order in orders {
+            self.order(order);
+        }
     }
 
     /// Every worker has confirmed a drain: now it is told (P1).
@@ -435,9 +442,13 @@ impl Writer {
         if self.waiters.is_empty() {
             return;
         }
-        for waiter in std::mem::take(&mut self.waiters) {
-            let late = waiter.until.is_some_and(|until| until <= now);
-            if self.is_settled(&waiter, late) {
+        for mut waiter in std::mem::take(&mut self.waiters) {
+            if waiter.until.is_some_and(|until| until <= now) {
+                // Not waited for again: it may be over long before the drain is.
+                waiter.until = None;
+                waiter.is_late = true;
+            }
+            if self.is_settled(&waiter) {
                 self.answer(waiter);
             } else {
                 self.waiters.push(waiter);
@@ -445,7 +456,8 @@ impl Writer {
         }
     }
 
-    fn is_settled(&self, waiter: &Waiter, late: bool) -> bool {
+    fn is_settled(&self, waiter: &Waiter) -> bool {
+        let late = waiter.is_late;
         waiter
             .targets
             .iter()

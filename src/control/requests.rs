@@ -82,6 +82,7 @@ impl Writer {
             targets: vec![(service, key)],
             to_the_end: request.wait,
             until: request.wait.then(|| Instant::now() + patience),
+            is_late: false,
             answer: Answer::Drain(answer),
         });
     }
@@ -177,6 +178,7 @@ impl Writer {
             targets,
             to_the_end: true,
             until,
+            is_late: false,
             answer: Answer::Pod(answer),
         });
     }

@@ -8,7 +8,7 @@ mod report;
 use std::fmt;
 use std::time::Duration;
 
-pub use plan::{Deadline, LimitedBy, Plan, spread_moment, stream_moment};
+pub use plan::{Deadline, LimitedBy, Plan, latest_stream_moment, spread_moment, stream_moment};
 pub use report::{Counts, Cut, Outcome, Report, StartedAfter};
 
 /// How a service drains its endpoints.

@@ -132,14 +132,24 @@ impl Plan {
 /// The moment at which a stream that never ends by itself is ended: at random between 20 % and 80 % of the window, at once
 /// when the window is shorter than 3 s, so that clients do not all come back together (P5).
 ///
-/// `random` is a number from 0 to 1.
+/// `now` is when the moment is drawn: whoever is late gets one of what is left of that part, or the next. `random` is a
+/// number from 0 to 1.
 #[must_use]
-pub fn stream_moment(since: Instant, deadline: Instant, random: f64) -> Instant {
+pub fn stream_moment(since: Instant, deadline: Instant, now: Instant, random: f64) -> Instant {
     let window = deadline.saturating_duration_since(since);
     if window < SHORT_WINDOW {
         return since;
     }
-    since + window.mul_f64(0.2 + 0.6 * random.clamp(0.0, 1.0))
+    let from = now.max(since + window.mul_f64(0.2));
+    let part = latest_stream_moment(since, deadline).saturating_duration_since(from);
+    from + part.mul_f64(random.clamp(0.0, 1.0))
+}
+
+/// The end of the part of the window in which streams are ended. A moment drawn before the window was shortened still
+/// holds when it is not after this.
+#[must_use]
+pub fn latest_stream_moment(since: Instant, deadline: Instant) -> Instant {
+    since + deadline.saturating_duration_since(since).mul_f64(0.8)
 }
 
 /// A random moment of the last part, `spread` long, of a period that ends at `end`.
@@ -198,9 +208,17 @@ mod tests {
     #[test]
     fn spreads_streams_between_a_fifth_and_four_fifths() {
         let now = Instant::now();
-        assert_eq!(stream_moment(now, now + secs(10), 0.0), now + secs(2));
-        assert_eq!(stream_moment(now, now + secs(10), 1.0), now + secs(8));
-        assert_eq!(stream_moment(now, now + secs(2), 0.5), now);
+        let drawn = |at: u64, random| stream_moment(now, now + secs(10), now + secs(at), random);
+        assert_eq!(drawn(0, 0.0), now + secs(2));
+        assert_eq!(drawn(0, 1.0), now + secs(8));
+        assert_eq!(drawn(4, 0.0), now + secs(4), "what is past is no moment");
+        assert_eq!(drawn(4, 0.5), now + secs(6));
+        assert_eq!(
+            drawn(9, 0.5),
+            now + secs(9),
+            "too late for the part: at once"
+        );
+        assert_eq!(stream_moment(now, now + secs(2), now, 0.5), now);
     }
 
     proptest! {

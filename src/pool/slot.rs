@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::ticket::{Kind, Signal, Ticket};
 use super::{Connection, Pool};
 use crate::control::{Holder, Order};
-use crate::drain::stream_moment;
+use crate::drain::{latest_stream_moment, stream_moment};
 use crate::endpoint::Endpoint;
 use crate::snapshot::Service;
 
@@ -116,7 +116,7 @@ impl Slot {
     pub fn is_event_stream(&self, ticket: &Ticket) {
         ticket.set_kind(Kind::Events);
         if let (Some(window), Some(pool)) = (self.drain.get(), self.pool.upgrade()) {
-            ticket.set_moment(window.moment(&mut pool.rng.borrow_mut()));
+            ticket.set_moment(window.moment(ticket, &mut pool.rng.borrow_mut()));
         }
     }
 
@@ -206,7 +206,7 @@ impl Slot {
                 .iter()
                 .filter(|ticket| ticket.kind() == Kind::Events)
             {
-                ticket.set_moment(window.moment(rng));
+                ticket.set_moment(window.moment(ticket, rng));
             }
         }
     }
@@ -217,7 +217,7 @@ impl Slot {
                 ticket.tell(Signal::Recall);
             }
             if ticket.kind() == Kind::Events {
-                ticket.set_moment(window.moment(rng));
+                ticket.set_moment(window.moment(&ticket, rng));
             }
         }
     }
@@ -282,9 +282,14 @@ impl Slot {
 }
 
 impl Window {
-    fn moment(self, rng: &mut fastrand::Rng) -> Option<Instant> {
-        self.deadline
-            .map(|deadline| stream_moment(self.since, deadline, rng.f64()))
+    /// The moment at which a stream is to end. One that it knows already stays, unless the window has become too short.
+    fn moment(self, ticket: &Ticket, rng: &mut fastrand::Rng) -> Option<Instant> {
+        let deadline = self.deadline?;
+        let latest = latest_stream_moment(self.since, deadline);
+        let known = ticket.moment().filter(|known| *known <= latest);
+        Some(
+            known.unwrap_or_else(|| stream_moment(self.since, deadline, Instant::now(), rng.f64())),
+        )
     }
 }
 

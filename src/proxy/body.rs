@@ -348,12 +348,9 @@ impl Passage {
         let Some(live) = self.live.take() else { return };
         self.account.bytes_in = live.upload.received();
         self.account.ended(None);
-        if !live.connection.is_reusable() || live.attempt.is_fallback() {
-            return;
-        }
-        if live.upload.is_whole() {
-            live.attempt.slot().checkin(live.connection, Instant::now());
-        } else if !live.upload.is_over() {
+        if live.upload.is_over() {
+            live.done();
+        } else {
             let tail = Tail::new(&self.passing, live);
             self.passing.proxy.tails().spawn_local(tail.run());
         }
@@ -377,6 +374,16 @@ impl Passage {
             self.passing.downstream.reset.set(true);
         }
         Broken(why.1)
+    }
+}
+
+impl Live {
+    /// Both directions are over: the connection may carry another request, if it can. One that an endpoint served as the
+    /// fallback has been told to close.
+    fn done(self) {
+        if self.upload.is_whole() && self.connection.is_reusable() && !self.attempt.is_fallback() {
+            self.attempt.slot().checkin(self.connection, Instant::now());
+        }
     }
 }
 
@@ -420,11 +427,8 @@ impl Tail {
                 .poll(cx, &mut self.live.connection, &self.downstream)
                 .map(|sent| sent.is_ok())
         });
-        if whole.await && self.live.connection.is_reusable() {
-            self.live
-                .attempt
-                .slot()
-                .checkin(self.live.connection, Instant::now());
+        if whole.await {
+            self.live.done();
         }
     }
 }
