@@ -39,6 +39,7 @@ pub(super) struct Connection {
     announced: Cell<bool>,
     keep_alive: Duration,
     header: Duration,
+    body: Duration,
 }
 
 /// Why a connection is over, if nobody but us says so.
@@ -95,6 +96,7 @@ impl Connection {
             announced: Cell::new(false),
             keep_alive: entry.settings.timeouts.keep_alive,
             header: entry.settings.timeouts.header,
+            body: entry.settings.timeouts.body,
         })
     }
 
@@ -123,6 +125,14 @@ impl Connection {
             Instant::now() + self.keep_alive,
             self.close_at.get(),
         )));
+    }
+
+    /// A client that is slow but takes something is not idle: its time begins anew when, at its end, something has been
+    /// handed over since the last time. One that takes nothing is given up by the second end.
+    fn renew(&self) {
+        if self.task().is_expired() && self.watched.blocked.get() && self.watched.wrote.take() {
+            self.task().limit(Some(Instant::now() + self.body));
+        }
     }
 
     /// What its time limits say, now that hyper has nothing to do.
@@ -178,6 +188,7 @@ async fn converse(entry: &Rc<Entry>, connection: &Rc<Connection>) -> Over {
     let mut head_seen = false;
     std::future::poll_fn(move |cx| {
         connection.task().register(cx.waker());
+        connection.renew();
         if let Poll::Ready(done) = http.as_mut().poll(cx) {
             return Poll::Ready(match done {
                 Ok(()) => Over::Done,

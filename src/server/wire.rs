@@ -33,6 +33,10 @@ pub(super) struct Watched {
     pub(super) phase: Cell<Phase>,
     /// The client has closed its end.
     pub(super) ended: Cell<bool>,
+    /// The client takes no more for now.
+    pub(super) blocked: Cell<bool>,
+    /// It has taken something since somebody asked.
+    pub(super) wrote: Cell<bool>,
 }
 
 /// Pieces that come to this much together are written as one.
@@ -50,6 +54,8 @@ impl Watched {
             stream: RefCell::new(stream),
             phase: Cell::new(Phase::New),
             ended: Cell::new(false),
+            blocked: Cell::new(false),
+            wrote: Cell::new(false),
         })
     }
 
@@ -57,6 +63,13 @@ impl Watched {
     pub(super) fn wire(self: &Rc<Self>) -> Wire {
         Wire {
             watched: self.clone(),
+        }
+    }
+
+    fn note_written(&self, written: &Poll<io::Result<usize>>) {
+        self.blocked.set(written.is_pending());
+        if written.is_ready() {
+            self.wrote.set(true);
         }
     }
 
@@ -90,7 +103,9 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.watched.stream.borrow_mut()).poll_write(cx, buf)
+        let written = Pin::new(&mut *self.watched.stream.borrow_mut()).poll_write(cx, buf);
+        self.watched.note_written(&written);
+        written
     }
 
     fn poll_write_vectored(
@@ -102,7 +117,9 @@ impl AsyncWrite for Wire {
         let stream = Pin::new(&mut *stream);
         let size: usize = bufs.iter().map(|buf| buf.len()).sum();
         if size > TOGETHER_MAX {
-            return stream.poll_write_vectored(cx, bufs);
+            let written = stream.poll_write_vectored(cx, bufs);
+            self.watched.note_written(&written);
+            return written;
         }
         // A head and a short body: copying them together costs less than a vector costs the kernel.
         let mut together = [0; TOGETHER_MAX];
@@ -112,7 +129,9 @@ impl AsyncWrite for Wire {
             front.copy_from_slice(buf);
             rest = back;
         }
-        stream.poll_write(cx, &together[..size])
+        let written = stream.poll_write(cx, &together[..size]);
+        self.watched.note_written(&written);
+        written
     }
 
     fn is_write_vectored(&self) -> bool {
