@@ -53,7 +53,7 @@ fn listener(listener: &server::Settings) -> Value {
         "name": &*listener.name,
         "address": listener.address,
         "trusted_proxies": networks.collect::<Vec<_>>(),
-        "proxy_protocol": false,
+        "proxy_protocol": listener.proxy_protocol,
         "debug_headers": listener.debug_headers,
         "tls": listener.tls.as_ref().map(tls),
         "timeouts": {

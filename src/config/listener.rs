@@ -43,18 +43,19 @@ fn listener(
     let address = keys
         .required("address")
         .and_then(|item| addresses.read(&item, &owner));
-    let (mut trusted_proxies, mut tls, mut debug_headers) = (Vec::new(), None, false);
+    let (mut trusted_proxies, mut tls) = (Vec::new(), None);
+    let (mut proxy_protocol, mut debug_headers) = (false, false);
     let (mut bounds, mut times) = (Limits::default(), Timeouts::default());
     take(
         &mut trusted_proxies,
         keys.optional("trusted_proxies"),
         networks,
     );
-    if let Some(item) = keys.optional("proxy_protocol")
-        && item.boolean() == Some(true)
-    {
-        item.fault("comes with a later version; until then leave it at false");
-    }
+    take(
+        &mut proxy_protocol,
+        keys.optional("proxy_protocol"),
+        Item::boolean,
+    );
     take(
         &mut debug_headers,
         keys.optional("debug_headers"),
@@ -69,6 +70,7 @@ fn listener(
         name: own_name?.into(),
         address: address?,
         trusted_proxies,
+        proxy_protocol,
         tls,
         debug_headers,
         timeouts: times,

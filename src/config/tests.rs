@@ -130,7 +130,7 @@ fn reads_every_key() {
     let config = good(FULL);
     let listener = &config.listeners[1];
     assert_eq!(listener.trusted_proxies.len(), 2);
-    assert!(listener.debug_headers);
+    assert!(listener.debug_headers && listener.proxy_protocol);
     let tls = listener.tls.as_ref().unwrap();
     assert_eq!(tls.min_version, tls::Version::Tls13);
     assert_eq!(
@@ -214,7 +214,7 @@ listeners:
   - name: https
     address: 0.0.0.0:8443
     trusted_proxies: [10.0.0.0/8, "::1"]
-    proxy_protocol: false
+    proxy_protocol: true
     debug_headers: true
     tls:
       certificates: [{ cert: tls/a.crt, key: tls/a.key }, { cert: /b.crt, key: /b.key }]
@@ -467,11 +467,6 @@ fn says_honestly_what_comes_later() {
         assert!(said[0].starts_with(&begin), "{said:?}");
         assert!(said[0].ends_with("use file or list"), "{said:?}");
     }
-    in_listener(
-        r#"
-            proxy_protocol: true | 4:21: proxy_protocol: | later version
-        "#,
-    );
     in_service(
         r#"
             affinity: connection | 10:15: affinity: | later version

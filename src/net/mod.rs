@@ -5,6 +5,7 @@
 
 mod dial;
 mod network;
+pub mod proxy_protocol;
 mod socket;
 mod stream;
 pub mod tls;

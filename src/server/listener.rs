@@ -22,6 +22,7 @@ use tracing::{debug, info, warn};
 
 use super::connection::{Connection, serve};
 use super::{Plan, Settings};
+use crate::net::proxy_protocol::{self, Ends};
 use crate::net::{Stream, tls, tune_downstream};
 use crate::proxy::{Entrance, Proxy};
 
@@ -46,7 +47,7 @@ pub struct Entry {
     local: SocketAddr,
     connections: RefCell<Vec<Rc<Connection>>>,
     leaving: Cell<Option<Plan>>,
-    handshake_told: Cell<Option<Instant>>,
+    broken_start_told: Cell<Option<Instant>>,
     stop: CancellationToken,
     forced: CancellationToken,
     tracker: TaskTracker,
@@ -55,8 +56,8 @@ pub struct Entry {
 /// How long accepting pauses when there is nothing to accept with.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Between two lines about failed handshakes, on one worker.
-const HANDSHAKE_PAUSE: Duration = Duration::from_secs(1);
+/// Between two lines about connections that never came to HTTP, on one worker.
+const BROKEN_START_PAUSE: Duration = Duration::from_secs(1);
 
 impl Entry {
     /// A listener that accepts nothing yet. `open` is shared with the other workers.
@@ -84,7 +85,7 @@ impl Entry {
             open,
             connections: RefCell::default(),
             leaving: Cell::new(None),
-            handshake_told: Cell::new(None),
+            broken_start_told: Cell::new(None),
             stop: CancellationToken::new(),
             forced: CancellationToken::new(),
             tracker: TaskTracker::new(),
@@ -169,20 +170,50 @@ impl Entry {
             .tcp()
             .and_then(|tcp| tcp.local_addr().ok())
             .unwrap_or(self.local);
+        let ends = Ends { client, local };
+        let entry = self.clone();
+        if self.tls.is_some() || self.settings.proxy_protocol {
+            self.tracker.spawn_local(async move {
+                match entry.introduce(stream, ends).await {
+                    Some((stream, ends)) => entry.welcome(stream, ends).await,
+                    None => entry.uncount(),
+                }
+            });
+        } else {
+            self.tracker
+                .spawn_local(async move { entry.welcome(stream, ends).await });
+        }
+    }
+
+    /// What comes before HTTP: who the client is, and TLS.
+    async fn introduce(&self, mut stream: Stream, mut ends: Ends) -> Option<(Stream, Ends)> {
+        if self.settings.proxy_protocol {
+            ends = self.ends(&mut stream, ends).await?;
+        }
         match (&self.tls, stream) {
-            (Some(tls), Stream::Tcp(tcp)) => {
-                let (entry, tls) = (self.clone(), tls.clone());
-                self.tracker.spawn_local(async move {
-                    match entry.handshake(&tls, tcp).await {
-                        Some(stream) => entry.welcome(stream, client, local).await,
-                        None => entry.uncount(),
-                    }
-                });
+            (Some(tls), Stream::Tcp(tcp)) => Some((self.handshake(tls, tcp).await?, ends)),
+            (_, stream) => Some((stream, ends)),
+        }
+    }
+
+    /// The PROXY header, within the time a head has.
+    async fn ends(&self, stream: &mut Stream, own: Ends) -> Option<Ends> {
+        let read =
+            tokio::time::timeout(self.settings.timeouts.header, proxy_protocol::read(stream));
+        let read = tokio::select! {
+            biased;
+            () = self.forced.cancelled() => return None,
+            read = read => read,
+        };
+        match read {
+            Ok(Ok(told)) => Some(told.unwrap_or(own)),
+            Ok(Err(error)) => {
+                self.tell_broken_start(&error);
+                None
             }
-            (_, stream) => {
-                let entry = self.clone();
-                self.tracker
-                    .spawn_local(async move { entry.welcome(stream, client, local).await });
+            Err(_) => {
+                self.tell_broken_start(&"the PROXY header took too long");
+                None
             }
         }
     }
@@ -197,32 +228,32 @@ impl Entry {
         match shaken {
             Ok(Ok(stream)) => Some(Stream::Tls(Box::new(stream))),
             Ok(Err(error)) => {
-                self.tell_handshake(&error);
+                self.tell_broken_start(&error);
                 None
             }
             Err(_) => {
-                self.tell_handshake(&"it took too long");
+                self.tell_broken_start(&"the TLS handshake took too long");
                 None
             }
         }
     }
 
-    /// A failed handshake leaves no line in the access log, so it is told here; but anybody can cause as many as they like,
-    /// so not each of them.
-    fn tell_handshake(&self, error: &dyn fmt::Display) {
+    /// A connection that never came to HTTP leaves no line in the access log, so it is told here; but anybody can cause as
+    /// many as they like, so not each of them.
+    fn tell_broken_start(&self, error: &dyn fmt::Display) {
         let now = Instant::now();
-        let told = self.handshake_told.get();
-        if told.is_some_and(|told| now.saturating_duration_since(told) < HANDSHAKE_PAUSE) {
-            debug!(listener = %self.name(), %error, "TLS handshake failed");
+        let told = self.broken_start_told.get();
+        if told.is_some_and(|told| now.saturating_duration_since(told) < BROKEN_START_PAUSE) {
+            debug!(listener = %self.name(), %error, "a connection was closed before HTTP began");
         } else {
-            self.handshake_told.set(Some(now));
-            info!(listener = %self.name(), %error, "TLS handshake failed; more within a second are not told");
+            self.broken_start_told.set(Some(now));
+            info!(listener = %self.name(), %error, "a connection was closed before HTTP began; more within a second are not told");
         }
     }
 
     /// Serves a connection to its end.
-    async fn welcome(self: &Rc<Self>, stream: Stream, client: SocketAddr, local: SocketAddr) {
-        let connection = Connection::new(self, stream, client, local);
+    async fn welcome(self: &Rc<Self>, stream: Stream, ends: Ends) {
+        let connection = Connection::new(self, stream, ends.client, ends.local);
         if let Some(plan) = self.leaving.get() {
             connection.leave(plan.idle_moment(self.proxy.random()));
         }

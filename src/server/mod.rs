@@ -25,6 +25,8 @@ pub struct Settings {
     pub address: SocketAddr,
     /// Peers whose `X-Forwarded-*` are believed.
     pub trusted_proxies: Vec<crate::net::Network>,
+    /// Connections begin with a PROXY header that tells who the client is.
+    pub proxy_protocol: bool,
     /// TLS; none on a clear listener.
     pub tls: Option<crate::net::tls::Settings>,
     /// `x-tidegate-endpoint` and `x-tidegate-attempts` on responses.
