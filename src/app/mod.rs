@@ -243,7 +243,10 @@ impl App {
             tls,
             sockets,
         } = listening;
-        info!(listener = %settings.name, address = %settings.address, "listening");
+        // Where it really is: the kernel may have chosen the port.
+        let address = sockets.first().and_then(|socket| socket.local_addr().ok());
+        let address = address.unwrap_or(settings.address);
+        info!(listener = %settings.name, %address, "listening");
         if let Some(acceptor) = &tls {
             self.certificates.follow(&settings.name, acceptor.clone());
         }
@@ -286,9 +289,11 @@ impl App {
                     .map_or(serde_json::Value::Null, |last| last.describe())
             }),
         };
+        tell_address("admin", &socket);
         self.tasks
             .spawn_local(serve(socket, admin::router(&admin), self.stop.clone()));
         if let Some(socket) = probes {
+            tell_address("probes", &socket);
             self.tasks.spawn_local(serve(
                 socket,
                 admin::probes_router(&admin),
@@ -311,6 +316,12 @@ impl App {
                 Ask::Leave { wait } => return Ok(self.leave(wait, signals).await),
             }
         }
+    }
+}
+
+fn tell_address(what: &str, socket: &TcpListener) {
+    if let Ok(address) = socket.local_addr() {
+        info!(admin = what, %address, "listening");
     }
 }
 

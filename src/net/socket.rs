@@ -31,7 +31,7 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEPALIVE_PROBES: u32 = 3;
 
 /// One listening socket for each worker, all on one address: the kernel spreads connections over them
-/// (`SO_REUSEPORT`).
+/// (`SO_REUSEPORT`). Port 0 is a free one that the kernel chooses.
 ///
 /// # Errors
 /// [`BindError`] when the address is taken, also by a process that would share it.
@@ -42,9 +42,15 @@ pub fn bind_listeners(
     let wrap = |source| BindError { address, source };
     // A socket without SO_REUSEPORT finds out whether anybody listens here who would otherwise share the port unseen.
     drop(bind(address, false).map_err(wrap)?);
-    (0..workers)
-        .map(|_| bind(address, true).map_err(wrap))
-        .collect()
+    let mut address = address;
+    let mut listeners = Vec::with_capacity(workers);
+    for _ in 0..workers {
+        let listener = bind(address, true).map_err(wrap)?;
+        // The first one has a port of its own, and the others take the same.
+        address = listener.local_addr().map_err(wrap)?;
+        listeners.push(listener);
+    }
+    Ok(listeners)
 }
 
 fn bind(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener> {
@@ -109,5 +115,22 @@ fn explain(error: &io::Error, address: SocketAddr) -> String {
         }
         io::ErrorKind::AddrNotAvailable => "this machine does not have that address".into(),
         _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gives_every_worker_the_port_that_the_kernel_chose() {
+        let listeners = bind_listeners(SocketAddr::from(([127, 0, 0, 1], 0)), 3).unwrap();
+        let first = listeners[0].local_addr().unwrap();
+        assert_ne!(first.port(), 0);
+        assert!(
+            listeners
+                .iter()
+                .all(|listener| listener.local_addr().unwrap() == first)
+        );
     }
 }
