@@ -1,0 +1,18 @@
+//! Integration tests: the real binary over real sockets, judged from outside. One file for each subject; each test names
+//! the promise it holds tidegate to.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
+
+#[expect(
+    dead_code,
+    unused_imports,
+    reason = "more tests follow and use the rest"
+)]
+#[path = "../support/mod.rs"]
+mod support;
+
+mod request;

@@ -1,0 +1,37 @@
+//! What tests over real sockets are made of: scripted endpoints, raw clients, and a running tidegate.
+//!
+//! Everything blocks and reads like a story: a test starts [`Endpoint`]s, [`Setup::start`]s a [`Tidegate`] before them,
+//! and plays both sides. Nothing waits for time to pass. What must happen is waited for, up to a bound; what an endpoint
+//! holds back it holds until the test lets go; and that something did *not* happen is looked at behind an event that would
+//! have come after it.
+
+mod admin;
+mod client;
+mod endpoint;
+mod exchange;
+mod files;
+mod message;
+mod patience;
+mod setup;
+mod tidegate;
+
+pub(crate) use admin::{Answer, Events};
+pub(crate) use client::{Client, Response};
+pub(crate) use endpoint::{Connection, Endpoint};
+pub(crate) use exchange::{Exchange, Request};
+pub(crate) use files::EndpointFile;
+pub(crate) use message::Head;
+pub(crate) use patience::{PATIENCE, eventually};
+pub(crate) use setup::Setup;
+pub(crate) use tidegate::{Tidegate, binary};
+
+/// How the other side ended a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// It said that nothing more comes.
+    Fin,
+    /// It broke the connection off.
+    Reset,
+    /// The test ended it itself.
+    Ours,
+}

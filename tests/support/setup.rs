@@ -1,0 +1,136 @@
+//! The config of a tidegate under test, as text.
+
+use std::fs;
+
+use tempfile::TempDir;
+
+use super::{Endpoint, EndpointFile, Tidegate};
+
+/// One listener, one service `web` whose endpoints are in a file, and everything routed there, unless it is told otherwise.
+#[derive(Debug)]
+pub(crate) struct Setup {
+    dir: TempDir,
+    workers: usize,
+    listener: String,
+    service: String,
+    admin: String,
+    rest: String,
+    whole: Option<String>,
+    arguments: Vec<String>,
+}
+
+impl Setup {
+    /// With these endpoints.
+    pub(crate) fn of(endpoints: &[&Endpoint]) -> Self {
+        let lines: Vec<_> = endpoints.iter().map(|endpoint| endpoint.line("")).collect();
+        let setup = Self::without_file();
+        setup.file().set(&lines);
+        setup
+    }
+
+    /// With an endpoint file that is not there.
+    pub(crate) fn without_file() -> Self {
+        Self {
+            dir: TempDir::new().unwrap(),
+            workers: 2,
+            listener: String::new(),
+            service: "source: { file: { path: web.yaml } }".into(),
+            admin: String::new(),
+            rest: String::new(),
+            whole: None,
+            arguments: Vec::new(),
+        }
+    }
+
+    /// With a config of its own. Addresses with port 0 are the ones to listen on.
+    pub(crate) fn config(text: &str) -> Self {
+        let mut setup = Self::without_file();
+        setup.whole = Some(text.to_owned());
+        setup
+    }
+
+    /// The endpoint file.
+    pub(crate) fn file(&self) -> EndpointFile {
+        EndpointFile::new(self.dir.path().join("web.yaml"))
+    }
+
+    /// With so many workers: one makes what it remembers of connections plain to see.
+    pub(crate) fn workers(mut self, workers: usize) -> Self {
+        self.workers = workers;
+        self
+    }
+
+    /// More keys of the listener, as `debug_headers: true`.
+    pub(crate) fn listener(mut self, keys: &str) -> Self {
+        self.listener += &format!(", {keys}");
+        self
+    }
+
+    /// More keys of the service, as `retry: { attempts: 1 }`.
+    pub(crate) fn service(mut self, keys: &str) -> Self {
+        self.service += &format!(", {keys}");
+        self
+    }
+
+    /// More keys of `admin`.
+    pub(crate) fn admin(mut self, keys: &str) -> Self {
+        self.admin += &format!(", {keys}");
+        self
+    }
+
+    /// More keys of the top level, a line each.
+    pub(crate) fn rest(mut self, keys: &str) -> Self {
+        self.rest += &format!("{keys}\n");
+        self
+    }
+
+    /// One more argument of `tidegate run`.
+    pub(crate) fn argument(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.to_owned());
+        self
+    }
+
+    /// Another file beside the config.
+    pub(crate) fn with_file(self, name: &str, text: &str) -> Self {
+        fs::write(self.dir.path().join(name), text).unwrap();
+        self
+    }
+
+    /// The config.
+    pub(crate) fn text(&self) -> String {
+        if let Some(whole) = &self.whole {
+            return whole.clone();
+        }
+        let Self {
+            workers,
+            listener,
+            service,
+            admin,
+            rest,
+            ..
+        } = self;
+        format!(
+            "listeners: [{{ name: http, address: \"127.0.0.1:0\"{listener} }}]\n\
+             routes: [{{ service: web }}]\n\
+             services: [{{ name: web, {service} }}]\n\
+             admin: {{ address: \"127.0.0.1:0\"{admin} }}\n\
+             workers: {workers}\n{rest}"
+        )
+    }
+
+    /// Starts tidegate and waits until it is ready.
+    #[track_caller]
+    pub(crate) fn start(self) -> Tidegate {
+        let tidegate = self.start_unready();
+        tidegate.ready();
+        tidegate
+    }
+
+    /// Starts tidegate and waits until it serves, ready or not.
+    #[track_caller]
+    pub(crate) fn start_unready(self) -> Tidegate {
+        let text = self.text();
+        let file = self.file();
+        Tidegate::run(self.dir, &text, file, &self.arguments)
+    }
+}
