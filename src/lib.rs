@@ -26,7 +26,8 @@
 //!
 //! # Layers
 //!
-//! A module uses only modules in lower rows; `tests/it/layers.rs` reads every `use` and fails on a breach.
+//! A module uses only modules in lower rows, and of its own row none that uses it; `tests/it/layers.rs` reads every `use`
+//! and fails on a breach.
 //!
 //! | row | modules | character |
 //! |---|---|---|
