@@ -12,7 +12,7 @@ use crate::net::tls;
 use crate::server;
 use crate::snapshot::ServiceSettings;
 
-use super::listener::TLS_VERSIONS;
+use super::listener::{TLS_VERSIONS, UNDERSCORES};
 use super::route::host_words;
 use super::service::{ALL_DRAINING, BALANCE};
 use super::{Config, Route, Service};
@@ -54,6 +54,7 @@ fn listener(listener: &server::Settings) -> Value {
         "address": listener.address,
         "trusted_proxies": networks.collect::<Vec<_>>(),
         "proxy_protocol": listener.proxy_protocol,
+        "underscores": word(&UNDERSCORES, &listener.underscores),
         "debug_headers": listener.debug_headers,
         "tls": listener.tls.as_ref().map(tls),
         "timeouts": {

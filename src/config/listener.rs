@@ -2,6 +2,7 @@
 
 use crate::document::{Item, Mapping};
 use crate::net::{Network, tls};
+use crate::proxy::Underscores;
 use crate::server::{Limits, Settings, Timeouts};
 
 use super::addresses::Addresses;
@@ -61,6 +62,10 @@ fn listener(
         keys.optional("debug_headers"),
         Item::boolean,
     );
+    let mut underscores = Underscores::default();
+    take(&mut underscores, keys.optional("underscores"), |item| {
+        item.word(&UNDERSCORES)
+    });
     take(&mut tls, keys.optional("tls"), |item| {
         self::tls(item, files).map(Some)
     });
@@ -71,6 +76,7 @@ fn listener(
         address: address?,
         trusted_proxies,
         proxy_protocol,
+        underscores,
         tls,
         debug_headers,
         timeouts: times,
@@ -176,6 +182,13 @@ fn certificates(list: &Item<'_>, files: &mut Files) -> Option<Vec<tls::Certifica
     };
     Some(items.iter().filter_map(read).collect())
 }
+
+/// The words for what becomes of underscores.
+pub(super) const UNDERSCORES: [(&str, Underscores); 3] = [
+    ("reject", Underscores::Reject),
+    ("drop", Underscores::Drop),
+    ("pass", Underscores::Pass),
+];
 
 /// The words for versions of TLS.
 pub(super) const TLS_VERSIONS: [(&str, tls::Version); 2] =

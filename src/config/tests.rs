@@ -9,6 +9,7 @@ use crate::balance::{HashKey, Policy};
 use crate::discovery::Port;
 use crate::document;
 use crate::net::tls;
+use crate::proxy::Underscores;
 use crate::route::Host;
 use crate::snapshot::AllDraining;
 
@@ -131,6 +132,7 @@ fn reads_every_key() {
     let listener = &config.listeners[1];
     assert_eq!(listener.trusted_proxies.len(), 2);
     assert!(listener.debug_headers && listener.proxy_protocol);
+    assert_eq!(listener.underscores, Underscores::Drop);
     let tls = listener.tls.as_ref().unwrap();
     assert_eq!(tls.min_version, tls::Version::Tls13);
     assert_eq!(
@@ -215,6 +217,7 @@ listeners:
     address: 0.0.0.0:8443
     trusted_proxies: [10.0.0.0/8, "::1"]
     proxy_protocol: true
+    underscores: drop
     debug_headers: true
     tls:
       certificates: [{ cert: tls/a.crt, key: tls/a.key }, { cert: /b.crt, key: /b.key }]

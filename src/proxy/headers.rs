@@ -10,9 +10,9 @@ use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::Downstream;
 use super::inspect::Target;
 use super::upload::Framing;
+use super::{Downstream, Underscores};
 use crate::endpoint::Endpoint;
 use crate::pool::h1::{ConnectionTokens, is_hop_by_hop};
 use crate::telemetry::Client;
@@ -51,8 +51,10 @@ pub(super) fn write_request(
     out.put_slice(b"\r\n");
     let tokens = tokens(&parts.headers);
     let trusted = is_trusted(downstream);
+    let drops = downstream.entrance.underscores == Underscores::Drop;
     for (name, value) in &parts.headers {
-        if is_passed_on(name, trusted) && !tokens.contains(name) {
+        let is_dropped = drops && name.as_str().contains('_');
+        if is_passed_on(name, trusted) && !tokens.contains(name) && !is_dropped {
             put(
                 out,
                 &[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"],
@@ -261,6 +263,7 @@ mod tests {
                 .collect(),
             debug_headers: false,
             tls: false,
+            underscores: Underscores::Reject,
             body_timeout: Duration::from_secs(60),
             target_bytes_max: 1000,
         });

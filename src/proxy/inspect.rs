@@ -5,9 +5,9 @@
 
 use http::header::{EXPECT, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::{HeaderValue, Method, Uri, Version};
+use http::{HeaderName, HeaderValue, Method, Uri, Version};
 
-use super::{Entrance, Failure};
+use super::{Entrance, Failure, Underscores};
 
 /// Where a request wants to go: routed by and forwarded.
 #[derive(Debug)]
@@ -67,6 +67,7 @@ pub(super) fn inspect(parts: &Parts, entrance: &Entrance) -> Result<Target, Fail
         return Err(Failure::TargetTooLong);
     }
     check_framing(parts)?;
+    check_names(parts, entrance.underscores)?;
     check_expect(parts)?;
     let field = host_field(parts)?;
     let authority = match (parts.uri.scheme(), parts.uri.authority()) {
@@ -167,6 +168,14 @@ fn check_framing(parts: &Parts) -> Result<(), Failure> {
     Ok(())
 }
 
+fn check_names(parts: &Parts, underscores: Underscores) -> Result<(), Failure> {
+    let has_one = |name: &HeaderName| name.as_str().contains('_');
+    if underscores == Underscores::Reject && parts.headers.keys().any(has_one) {
+        return Err(Failure::BadRequest("a field's name has an underscore"));
+    }
+    Ok(())
+}
+
 fn check_expect(parts: &Parts) -> Result<(), Failure> {
     match parts.headers.get(EXPECT) {
         Some(expect) if !expect.as_bytes().eq_ignore_ascii_case(b"100-continue") => {
@@ -207,6 +216,7 @@ mod tests {
             tls: false,
             body_timeout: Duration::from_secs(60),
             target_bytes_max: 100,
+            underscores: Underscores::Reject,
         })
     }
 
@@ -276,6 +286,20 @@ mod tests {
             .is_err()
         );
         assert!(see("/", &[("host", "a"), ("transfer-encoding", "Chunked")]).is_ok());
+    }
+
+    #[test]
+    fn refuses_names_that_read_as_another() {
+        let twin = [("host", "a"), ("x_forwarded_for", "10.0.0.1")];
+        assert!(matches!(see("/", &twin), Err(Failure::BadRequest(_))));
+        let (parts, ()) = Request::builder()
+            .header("x_forwarded_for", "10.0.0.1")
+            .body(())
+            .unwrap()
+            .into_parts();
+        for lenient in [Underscores::Drop, Underscores::Pass] {
+            assert_eq!(check_names(&parts, lenient), Ok(()));
+        }
     }
 
     #[test]

@@ -133,6 +133,21 @@ pub struct Entrance {
     pub body_timeout: Duration,
     /// How long a target may be.
     pub target_bytes_max: usize,
+    /// What becomes of field names with an underscore.
+    pub underscores: Underscores,
+}
+
+/// What becomes of a request's fields whose name has an underscore. Many endpoints cannot tell it from a hyphen (CGI and
+/// its heirs turn both into `_`), so that `X_Forwarded_For` may be taken there for the field that only a proxy may set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Underscores {
+    /// The request is refused with 400.
+    #[default]
+    Reject,
+    /// The field is left out.
+    Drop,
+    /// The field is passed on.
+    Pass,
 }
 
 /// A request on its way, through all its attempts.

@@ -75,6 +75,7 @@ impl Entry {
             tls: settings.tls.is_some(),
             body_timeout: settings.timeouts.body,
             target_bytes_max: settings.limits.target_bytes as usize,
+            underscores: settings.underscores,
         };
         Rc::new(Self {
             local: settings.address,

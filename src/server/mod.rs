@@ -16,6 +16,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::proxy::Underscores;
+
 /// A listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -29,6 +31,8 @@ pub struct Settings {
     pub proxy_protocol: bool,
     /// TLS; none on a clear listener.
     pub tls: Option<crate::net::tls::Settings>,
+    /// What becomes of field names with an underscore.
+    pub underscores: Underscores,
     /// `x-tidegate-endpoint` and `x-tidegate-attempts` on responses.
     pub debug_headers: bool,
     /// Time limits of its connections.

@@ -28,3 +28,25 @@ fn streams_an_answer_as_it_comes() {
     exchange.send("0\r\n\r\n");
     client.read_to("second\r\n0\r\n\r\n");
 }
+
+#[test]
+fn refuses_drops_or_passes_names_with_underscores() {
+    let a = Endpoint::start("a");
+    let head = "GET /x HTTP/1.1\r\nhost: shop.test\r\nx_real_ip: 10.0.0.1\r\nx-other: 1\r\n\r\n";
+    for (key, status, reached) in [
+        ("reject", 400, None),
+        ("drop", 200, Some(None)),
+        ("pass", 200, Some(Some("10.0.0.1"))),
+    ] {
+        let tidegate = Setup::of(&[&a])
+            .listener(&format!("underscores: {key}"))
+            .start();
+        let before = a.requests().len();
+        let mut client = tidegate.connect();
+        client.send(head);
+        assert_eq!(client.response().status, status, "{key}");
+        let requests = a.requests();
+        let seen = requests.get(before).map(|it| it.head.field("x_real_ip"));
+        assert_eq!(seen, reached, "{key}");
+    }
+}
