@@ -407,6 +407,7 @@ impl Tail {
             task,
             reset: false.into(),
             uploading: false.into(),
+            bare_lines: false.into(),
         });
         Self { live, downstream }
     }

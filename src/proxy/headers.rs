@@ -275,6 +275,7 @@ mod tests {
             task: Clock::new().task(),
             reset: false.into(),
             uploading: false.into(),
+            bare_lines: false.into(),
         };
         let mut out = BytesMut::new();
         write_request(&mut out, &parts, &target, &downstream, Framing::None, close);

@@ -7,11 +7,12 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::request::Parts;
+use http::{HeaderMap, HeaderName};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use super::{Downstream, Failure};
+use super::{Downstream, Failure, Underscores};
 use crate::pool::Connection;
 
 /// How a request's body is framed towards the endpoint.
@@ -48,7 +49,7 @@ pub(super) struct Upload {
 struct Memory {
     data: Vec<Bytes>,
     bytes: usize,
-    trailers: Option<http::HeaderMap>,
+    trailers: Option<HeaderMap>,
     whole: bool,
 }
 
@@ -70,6 +71,9 @@ pub(super) enum UploadError {
     Client(Failure),
 }
 
+/// A length that does not fit a signed number is read as a negative one by some.
+const LENGTH_MAX: u64 = i64::MAX as u64;
+
 /// Bodies up to this size are remembered for a second attempt.
 const REMEMBERED_MAX: usize = 64 * 1024;
 
@@ -84,7 +88,7 @@ impl Upload {
         } else {
             Framing::None
         };
-        let max = if max == 0 { u64::MAX } else { max };
+        let max = if max == 0 { LENGTH_MAX } else { max };
         if let Framing::Sized(length) = framing
             && length > max
         {
@@ -223,7 +227,12 @@ impl Upload {
                         .limit(Some(Instant::now() + downstream.entrance.body_timeout));
                     return Poll::Ready(self.receive(data));
                 }
-                Err(other) => trailers = other.into_trailers().ok(),
+                Err(other) => {
+                    trailers = other.into_trailers().ok();
+                    if downstream.entrance.underscores != Underscores::Pass {
+                        trailers.as_mut().map(drop_underscores);
+                    }
+                }
             }
         }
         if let Some(memory) = &mut self.memory {
@@ -251,8 +260,20 @@ impl Upload {
     }
 }
 
+/// It is too late to refuse a request for a field behind its body.
+fn drop_underscores(trailers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = trailers
+        .keys()
+        .filter(|name| name.as_str().contains('_'))
+        .cloned()
+        .collect();
+    for name in named {
+        trailers.remove(name);
+    }
+}
+
 /// What comes next.
 enum Next {
     Data(Bytes),
-    End(Option<http::HeaderMap>),
+    End(Option<HeaderMap>),
 }

@@ -86,6 +86,7 @@ impl Connection {
             task,
             reset: Cell::new(false),
             uploading: Cell::new(false),
+            bare_lines: Cell::new(false),
         };
         Rc::new(Self {
             watched: Watched::new(stream),
@@ -212,6 +213,8 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Tracked>, Infallible> {
     connection.watched.phase.set(Phase::Busy);
+    let is_bare = connection.watched.lines.borrow().has_bare();
+    connection.downstream.bare_lines.set(is_bare);
     let mut response = entry.proxy.handle(request, &connection.downstream).await;
     if connection.task().is_expired() {
         // What is left is to hand the answer over.

@@ -5,6 +5,7 @@
 //! * [`Plan`]: our own leaving, as moments in time (P11).
 
 mod connection;
+mod lines;
 mod listener;
 mod shutdown;
 mod wire;

@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::lines::Lines;
 use crate::net::Stream;
 
 /// What a connection is doing.
@@ -31,6 +32,8 @@ pub(super) enum Phase {
 pub(super) struct Watched {
     pub(super) stream: RefCell<Stream>,
     pub(super) phase: Cell<Phase>,
+    /// How the lines of the head end that came last.
+    pub(super) lines: RefCell<Lines>,
     /// The client has closed its end.
     pub(super) ended: Cell<bool>,
     /// The client takes no more for now.
@@ -53,6 +56,7 @@ impl Watched {
         Rc::new(Self {
             stream: RefCell::new(stream),
             phase: Cell::new(Phase::New),
+            lines: RefCell::default(),
             ended: Cell::new(false),
             blocked: Cell::new(false),
             wrote: Cell::new(false),
@@ -90,8 +94,14 @@ impl AsyncRead for Wire {
         ready!(Pin::new(&mut *watched.stream.borrow_mut()).poll_read(cx, buf))?;
         if buf.filled().len() == before {
             watched.ended.set(true);
-        } else if matches!(watched.phase.get(), Phase::New | Phase::Idle) {
+            return Poll::Ready(Ok(()));
+        }
+        if matches!(watched.phase.get(), Phase::New | Phase::Idle) {
             watched.phase.set(Phase::Head);
+            watched.lines.take();
+        }
+        if watched.phase.get() == Phase::Head {
+            watched.lines.borrow_mut().feed(&buf.filled()[before..]);
         }
         Poll::Ready(Ok(()))
     }

@@ -17,3 +17,4 @@ mod support;
 
 mod layers;
 mod request;
+mod smuggling;
