@@ -15,6 +15,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod body;
 mod layers;
+mod refusal;
 mod request;
 mod smuggling;

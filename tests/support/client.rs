@@ -92,6 +92,12 @@ impl Client {
         }
     }
 
+    /// The next answer, if one comes before the connection ends.
+    #[track_caller]
+    pub(crate) fn try_response(&mut self) -> Option<Response> {
+        self.receive(false).ok()
+    }
+
     /// The next answer, to a HEAD.
     #[track_caller]
     pub(crate) fn response_to_head(&mut self) -> Response {
