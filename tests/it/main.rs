@@ -19,4 +19,5 @@ mod body;
 mod layers;
 mod refusal;
 mod request;
+mod retry;
 mod smuggling;

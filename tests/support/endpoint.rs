@@ -24,6 +24,8 @@ pub(crate) struct Endpoint {
     socket: Socket,
     shared: Arc<Shared>,
     held: Receiver<Exchange>,
+    /// Connections that nobody accepts.
+    queue: Vec<TcpStream>,
 }
 
 /// What has become of a connection.
@@ -78,7 +80,19 @@ impl Endpoint {
             shared: Arc::new(Shared::new(name, sender)),
             socket,
             held,
+            queue: Vec::new(),
         }
+    }
+
+    /// Has a port and leaves every attempt to connect without an answer, as a dead machine does.
+    pub(crate) fn silent(name: &str) -> Self {
+        let mut endpoint = Self::refusing(name);
+        endpoint.socket.listen(0).unwrap();
+        // One fills its queue: from then on the kernel drops what comes.
+        endpoint
+            .queue
+            .push(TcpStream::connect(endpoint.address).unwrap());
+        endpoint
     }
 
     /// Its name, which is its id and the body of its answers.
