@@ -16,6 +16,10 @@
 mod support;
 
 mod body;
+mod deadline;
+mod drain;
+mod fallback;
+mod identity;
 mod layers;
 mod refusal;
 mod request;

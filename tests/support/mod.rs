@@ -21,7 +21,7 @@ pub(crate) use endpoint::{Connection, Endpoint};
 pub(crate) use exchange::{Exchange, Request};
 pub(crate) use files::EndpointFile;
 pub(crate) use message::Head;
-pub(crate) use patience::{PATIENCE, eventually};
+pub(crate) use patience::{PATIENCE, SLACK, eventually};
 pub(crate) use setup::Setup;
 pub(crate) use tidegate::{Tidegate, binary};
 
