@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs what is needed and runs all checks: formatting, lints, tests, documentation, and every interleaving of the gate.
+# Installs what is needed and runs all checks: formatting, lints, tests, documentation, dependencies, and every interleaving of
+# the gate.
 set -eu
 cd "$(dirname "$0")/.."
 sh tests/setup.sh
@@ -13,6 +14,7 @@ step cargo fmt --check
 step cargo clippy --locked --all-targets -- -D warnings
 step cargo test --locked
 step env RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+step sh tests/supply.sh
 # A cfg of our own: `--cfg loom` would compile tokio's network away. It rebuilds everything, so it has its own folder.
 step env RUSTFLAGS="--cfg tidegate_loom" cargo test --locked --test loom --target-dir target/loom
 printf '\nall passed\n'
