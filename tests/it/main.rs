@@ -15,8 +15,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod admin;
 mod body;
 mod deadline;
+mod discovery;
 mod drain;
 mod fallback;
 mod identity;

@@ -44,9 +44,13 @@ impl Setup {
 
     /// With a config of its own. Addresses with port 0 are the ones to listen on.
     pub(crate) fn config(text: &str) -> Self {
-        let mut setup = Self::without_file();
-        setup.whole = Some(text.to_owned());
-        setup
+        Self::without_file().with_config(text)
+    }
+
+    /// With this config instead.
+    pub(crate) fn with_config(mut self, text: &str) -> Self {
+        self.whole = Some(text.to_owned());
+        self
     }
 
     /// The endpoint file.
