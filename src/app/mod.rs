@@ -10,7 +10,7 @@ mod scrape;
 
 use std::net::TcpListener;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -27,6 +27,7 @@ use crate::config::Config;
 use crate::control::{self, Desired, DesiredService, Handle, Writer};
 use crate::discovery;
 use crate::proxy;
+use crate::server::Crowd;
 use crate::snapshot::Publisher;
 use crate::telemetry::{AccessLog, AccessLogEnd, Format, Metrics};
 use crate::worker::{self, Mail, Mailboxes, Worker, mailboxes};
@@ -250,7 +251,7 @@ impl App {
         if let Some(acceptor) = &tls {
             self.certificates.follow(&settings.name, acceptor.clone());
         }
-        let open = Arc::new(AtomicU32::new(0));
+        let crowd = Crowd::new(&settings.limits);
         for (mail, socket) in self.mail.iter().zip(sockets) {
             // A worker that is gone accepts nothing.
             let _ = mail
@@ -258,7 +259,7 @@ impl App {
                     settings: settings.clone(),
                     tls: tls.clone(),
                     socket,
-                    open: open.clone(),
+                    crowd: crowd.clone(),
                 })
                 .await;
         }

@@ -67,6 +67,7 @@ fn listener(listener: &server::Settings) -> Value {
             "headers": listener.limits.headers,
             "target_size": write_size(listener.limits.target_bytes.into()),
             "connections": listener.limits.connections,
+            "connections_per_client": listener.limits.connections_per_client,
         },
     })
 }

@@ -126,6 +126,11 @@ fn limits(item: &Item<'_>) -> Option<Limits> {
         keys.optional("connections"),
         |item| count(item, 1..=10_000_000),
     );
+    take(
+        &mut limits.connections_per_client,
+        keys.optional("connections_per_client"),
+        |item| count(item, 0..=10_000_000),
+    );
     keys.finish();
     Some(limits)
 }

@@ -151,6 +151,7 @@ fn reads_every_key() {
     let limits = &listener.limits;
     assert_eq!((limits.header_bytes, limits.headers), (32 * 1024, 50));
     assert_eq!((limits.target_bytes, limits.connections), (8192, 10));
+    assert_eq!(limits.connections_per_client, 3);
 
     let hosts = config.routes.iter().map(|it| it.matcher.host.clone());
     let hosts = hosts.collect::<Vec<_>>();
@@ -224,7 +225,7 @@ listeners:
       min_version: "1.3"
       client_certificates: { ca: tls/clients.crt, required: false }
     timeouts: { header: 3s, keep_alive: 2m }
-    limits: { header_size: 32KiB, headers: 50, target_size: 8KiB, connections: 10 }
+    limits: { header_size: 32KiB, headers: 50, target_size: 8KiB, connections: 10, connections_per_client: 3 }
 routes:
   - { host: Shop.Example.com, path: /api/, service: api }
   - { host: "*.example.com", service: web }

@@ -8,7 +8,6 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -21,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
 use super::connection::{Connection, serve};
+use super::crowd::{Counted, Crowd};
 use super::{Plan, Settings};
 use crate::net::proxy_protocol::{self, Ends};
 use crate::net::{Stream, tls, tune_downstream};
@@ -42,8 +42,7 @@ pub struct Entry {
     tls: Option<tls::Acceptor>,
     pub(super) entrance: Rc<Entrance>,
     pub(super) proxy: Rc<Proxy>,
-    /// Open connections, over all workers.
-    open: Arc<AtomicU32>,
+    crowd: Arc<Crowd>,
     local: SocketAddr,
     connections: RefCell<Vec<Rc<Connection>>>,
     leaving: Cell<Option<Plan>>,
@@ -60,13 +59,13 @@ const PAUSE: Duration = Duration::from_millis(50);
 const BROKEN_START_PAUSE: Duration = Duration::from_secs(1);
 
 impl Entry {
-    /// A listener that accepts nothing yet. `open` is shared with the other workers.
+    /// A listener that accepts nothing yet. `crowd` is shared with the other workers.
     #[must_use]
     pub fn new(
         settings: Settings,
         tls: Option<tls::Acceptor>,
         proxy: Rc<Proxy>,
-        open: Arc<AtomicU32>,
+        crowd: Arc<Crowd>,
     ) -> Rc<Self> {
         let entrance = Entrance {
             listener: settings.name.clone(),
@@ -83,7 +82,7 @@ impl Entry {
             tls,
             entrance: Rc::new(entrance),
             proxy,
-            open,
+            crowd,
             connections: RefCell::default(),
             leaving: Cell::new(None),
             broken_start_told: Cell::new(None),
@@ -160,9 +159,7 @@ impl Entry {
 
     fn admit(self: &Rc<Self>, stream: Stream, client: SocketAddr) {
         let metrics = self.proxy.metrics().shared();
-        // Relaxed: only the count matters.
-        if self.open.fetch_add(1, Ordering::Relaxed) >= self.settings.limits.connections {
-            self.open.fetch_sub(1, Ordering::Relaxed);
+        if !self.crowd.open() {
             metrics.downstream_closed(self.name(), "limit");
             return;
         }
@@ -176,25 +173,50 @@ impl Entry {
         if self.tls.is_some() || self.settings.proxy_protocol {
             self.tracker.spawn_local(async move {
                 match entry.introduce(stream, ends).await {
-                    Some((stream, ends)) => entry.welcome(stream, ends).await,
+                    Some((stream, ends, counted)) => {
+                        entry.welcome(stream, ends).await;
+                        drop(counted);
+                    }
                     None => entry.uncount(),
                 }
             });
         } else {
-            self.tracker
-                .spawn_local(async move { entry.welcome(stream, ends).await });
+            let Some(counted) = self.count(ends) else {
+                self.uncount();
+                return;
+            };
+            self.tracker.spawn_local(async move {
+                entry.welcome(stream, ends).await;
+                drop(counted);
+            });
         }
     }
 
+    /// Counts a connection as its client's. None when it is one too many.
+    fn count(&self, ends: Ends) -> Option<Option<Counted>> {
+        let counted = self.crowd.enter(ends.client.ip());
+        if counted.is_err() {
+            let metrics = self.proxy.metrics().shared();
+            metrics.downstream_closed(self.name(), "limit");
+        }
+        counted.ok()
+    }
+
     /// What comes before HTTP: who the client is, and TLS.
-    async fn introduce(&self, mut stream: Stream, mut ends: Ends) -> Option<(Stream, Ends)> {
+    async fn introduce(
+        &self,
+        mut stream: Stream,
+        mut ends: Ends,
+    ) -> Option<(Stream, Ends, Option<Counted>)> {
         if self.settings.proxy_protocol {
             ends = self.ends(&mut stream, ends).await?;
         }
-        match (&self.tls, stream) {
-            (Some(tls), Stream::Tcp(tcp)) => Some((self.handshake(tls, tcp).await?, ends)),
-            (_, stream) => Some((stream, ends)),
-        }
+        let counted = self.count(ends)?;
+        let stream = match (&self.tls, stream) {
+            (Some(tls), Stream::Tcp(tcp)) => self.handshake(tls, tcp).await?,
+            (_, stream) => stream,
+        };
+        Some((stream, ends, counted))
     }
 
     /// The PROXY header, within the time a head has.
@@ -281,7 +303,7 @@ impl Entry {
     }
 
     fn uncount(&self) {
-        self.open.fetch_sub(1, Ordering::Relaxed);
+        self.crowd.close();
         let metrics = self.proxy.metrics().shared();
         metrics.downstream_connections(self.name(), -1);
     }

@@ -5,11 +5,13 @@
 //! * [`Plan`]: our own leaving, as moments in time (P11).
 
 mod connection;
+mod crowd;
 mod lines;
 mod listener;
 mod shutdown;
 mod wire;
 
+pub use crowd::Crowd;
 pub use listener::{Acceptor, Entry};
 pub use shutdown::Plan;
 
@@ -74,6 +76,8 @@ pub struct Limits {
     pub target_bytes: u32,
     /// Open connections of the listener, over all workers; more are closed at once.
     pub connections: u32,
+    /// Open connections of one client, over all workers; more are closed at once. 0 bounds nothing.
+    pub connections_per_client: u32,
 }
 
 impl Default for Limits {
@@ -83,6 +87,7 @@ impl Default for Limits {
             headers: 100,
             target_bytes: 16 * 1024,
             connections: 100_000,
+            connections_per_client: 0,
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::control::Command;
 use crate::net::tls;
 use crate::pool::Census;
 use crate::proxy::Plea;
-use crate::server::{Plan, Settings};
+use crate::server::{Crowd, Plan, Settings};
 
 /// What the process tells a worker.
 #[derive(Debug)]
@@ -23,8 +23,8 @@ pub enum Mail {
         tls: Option<tls::Acceptor>,
         /// One of the listener's sockets, of this worker's own.
         socket: std::net::TcpListener,
-        /// Open connections of the listener, over all workers.
-        open: Arc<AtomicU32>,
+        /// Its connections, over all workers.
+        crowd: Arc<Crowd>,
     },
     /// Stop accepting on a listener, and let its connections go by this plan.
     Unlisten(Arc<str>, Plan),

@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use tokio::time::Instant;
@@ -24,7 +24,7 @@ use crate::control::Command;
 use crate::net::{Dialer, into_tokio, tls};
 use crate::pool::Pool;
 use crate::proxy::{Belongings, Plea, Proxy, Settings as ProxySettings};
-use crate::server::{self, Acceptor, Entry, Plan};
+use crate::server::{self, Acceptor, Crowd, Entry, Plan};
 use crate::snapshot::Reader;
 use crate::telemetry::{AccessLog, Metrics};
 use mailbox::Inbox;
@@ -146,9 +146,9 @@ impl Duty {
                 settings,
                 tls,
                 socket,
-                open,
+                crowd,
             } => match into_tokio(socket) {
-                Ok(listener) => self.listen(settings, tls, Acceptor::Tcp(listener), open),
+                Ok(listener) => self.listen(settings, tls, Acceptor::Tcp(listener), crowd),
                 Err(error) => {
                     error!(listener = %settings.name, %error, "cannot listen on this worker")
                 }
@@ -176,9 +176,9 @@ impl Duty {
         settings: server::Settings,
         tls: Option<tls::Acceptor>,
         acceptor: Acceptor,
-        open: Arc<AtomicU32>,
+        crowd: Arc<Crowd>,
     ) {
-        let entry = Entry::new(settings, tls, self.proxy.clone(), open);
+        let entry = Entry::new(settings, tls, self.proxy.clone(), crowd);
         self.entries.borrow_mut().push(entry.clone());
         self.leaving.spawn_local(entry.accept(acceptor));
     }

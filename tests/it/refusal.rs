@@ -313,3 +313,23 @@ fn connections_beyond_the_limit_are_closed_and_room_is_used_again() {
     });
     assert_eq!(second.get("/").status, 200);
 }
+
+#[test]
+fn bounds_the_connections_of_one_client() {
+    let a = Endpoint::start("a");
+    let tidegate = Setup::of(&[&a])
+        .listener("limits: { connections_per_client: 2 }")
+        .start();
+    let mut kept: Vec<_> = (0..2).map(|_| tidegate.connect()).collect();
+    for client in &mut kept {
+        client.ask("/x");
+        assert_eq!(client.response().status, 200);
+    }
+    assert_ne!(tidegate.connect().end(), End::Ours, "one too many");
+    kept.pop();
+    eventually("there is room again", || {
+        let mut client = tidegate.connect();
+        client.try_send("GET /x HTTP/1.1\r\nhost: shop.test\r\n\r\n");
+        (client.try_response()?.status == 200).then_some(())
+    });
+}
