@@ -284,10 +284,33 @@ impl Proxy {
         Some((route.service.clone(), route.label.clone()))
     }
 
+    /// The routes may have changed since the request was routed, and its service may have been left without endpoints for
+    /// that: it goes where they lead now (P7). False when they lead nowhere.
+    fn route_anew(&self, flow: &mut Flow<'_>) -> bool {
+        let Some((service, route)) = self.route(&flow.target) else {
+            return false;
+        };
+        if !Arc::ptr_eq(&service, &flow.service) {
+            flow.settings = service.settings();
+            flow.hash =
+                choice::hash_of(&flow.settings.balance, flow.parts, flow.account.client().ip);
+            flow.account.service(&service);
+            (flow.service, flow.route) = (service, route);
+        }
+        true
+    }
+
     /// Sends a request until an endpoint answers, or nothing more may be tried (P10).
     async fn forward(self: &Rc<Self>, flow: &mut Flow<'_>) -> Result<(Answered, Attempt), Failure> {
+        let mut reroutes = 0;
         loop {
-            let attempt = self.admit(flow).await?;
+            let attempt = match self.admit(flow).await {
+                Err(Failure::NoEndpoint) if reroutes < REROUTES_MAX && self.route_anew(flow) => {
+                    reroutes += 1;
+                    continue;
+                }
+                admitted => admitted?,
+            };
             let failed = match self.exchange(flow, attempt).await {
                 Ok(answered) => return Ok(answered),
                 Err(failed) => failed,
@@ -329,6 +352,9 @@ impl Proxy {
         response
     }
 }
+
+/// How often a request that found no endpoint is routed anew: each time the routes may have changed once more.
+const REROUTES_MAX: u32 = 2;
 
 /// Has the connection closed after a response.
 fn close_after(response: &mut Response<Body>) {

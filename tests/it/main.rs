@@ -24,6 +24,7 @@ mod fallback;
 mod identity;
 mod layers;
 mod refusal;
+mod reload;
 mod request;
 mod retry;
 mod smuggling;
