@@ -27,4 +27,5 @@ mod refusal;
 mod reload;
 mod request;
 mod retry;
+mod shutdown;
 mod smuggling;
