@@ -21,6 +21,7 @@ mod support;
 
 use support::contender::{Contender, Setup};
 use support::cpu::RunTime;
+use support::h2load::{self, Work};
 use support::load::Load;
 use support::origin::Origin;
 use support::stats::median;
@@ -38,6 +39,9 @@ struct Options {
     /// Bytes of the answers' bodies
     #[arg(long, value_delimiter = ',', default_value = "100,10240")]
     sizes: Vec<usize>,
+    /// What the clients do: `clear` is HTTP/1.1 keep-alive; the others are over TLS and need h2load
+    #[arg(long, value_delimiter = ',', default_value = "clear")]
+    work: Vec<Kind>,
     /// Keep-alive connections of clients
     #[arg(long, default_value_t = 64)]
     connections: usize,
@@ -53,6 +57,19 @@ struct Options {
     /// Given by cargo
     #[arg(long, hide = true)]
     bench: bool,
+}
+
+/// A row of the comparison.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Kind {
+    /// HTTP/1.1 in clear text, connections kept.
+    Clear,
+    /// HTTP/1.1 over TLS, connections kept.
+    Tls,
+    /// HTTP/1.1 over TLS, a full handshake for each request.
+    Handshakes,
+    /// HTTP/2 over TLS.
+    Http2,
 }
 
 /// One proxy's turn.
@@ -81,6 +98,7 @@ fn main() -> anyhow::Result<()> {
         access_log: options.access_log,
         forwarded: options.forwarded,
     };
+    setup.certify()?;
     let description = machine::describe();
     let load_core = pin::load_core();
     pin::pin(load_core)?;
@@ -107,8 +125,17 @@ fn main() -> anyhow::Result<()> {
     for contender in &contenders {
         writeln!(out, "{:9} {}", contender.name, contender.version)?;
     }
-    for size in &options.sizes {
-        compare(&mut out, &contenders, *size, &options)?;
+    for kind in &options.work {
+        if *kind != Kind::Clear && !h2load::is_here() {
+            writeln!(
+                out,
+                "\nh2load is not installed; what is over TLS is left out: benches/setup.sh installs it"
+            )?;
+            continue;
+        }
+        for size in &options.sizes {
+            compare(&mut out, &contenders, *kind, *size, &options)?;
+        }
     }
     Ok(())
 }
@@ -151,12 +178,19 @@ fn start_pinned(setup: &Setup<'_>) -> anyhow::Result<Vec<Contender>> {
 fn compare(
     out: &mut impl std::io::Write,
     contenders: &[Contender],
+    kind: Kind,
     size: usize,
     options: &Options,
 ) -> anyhow::Result<()> {
+    let what = match kind {
+        Kind::Clear => "HTTP/1.1",
+        Kind::Tls => "HTTP/1.1 over TLS",
+        Kind::Handshakes => "a TLS handshake for each request",
+        Kind::Http2 => "HTTP/2 over TLS",
+    };
     writeln!(
         out,
-        "\nbody of {size} bytes, µs of processor time per request"
+        "\n{what}, body of {size} bytes, µs of processor time per request"
     )?;
     write!(out, "{:>6}", "round")?;
     for contender in contenders {
@@ -169,7 +203,7 @@ fn compare(
     let mut turns: Vec<Vec<Turn>> = vec![Vec::new(); contenders.len()];
     for round in 1..=options.rounds {
         for (contender, turns) in contenders.iter().zip(&mut turns) {
-            let turn = take_turn(contender, size, options)
+            let turn = take_turn(contender, kind, size, options)
                 .with_context(|| format!("{} in round {round}", contender.name))?;
             turns.push(turn);
         }
@@ -186,13 +220,34 @@ fn compare(
     conclude(out, contenders, &turns)
 }
 
-fn take_turn(contender: &Contender, size: usize, options: &Options) -> anyhow::Result<Turn> {
-    let mut load = Load::connect(contender.address, options.connections, size)?;
-    load.saturate(WARM_UP)?;
+fn take_turn(
+    contender: &Contender,
+    kind: Kind,
+    size: usize,
+    options: &Options,
+) -> anyhow::Result<Turn> {
     let pids = contender.child.pids();
-    let (before, start) = (RunTime::of(&pids), Instant::now());
-    let answers = load.saturate(options.turn.into())? as f64;
-    let (used, took) = (RunTime::of(&pids) - before, start.elapsed());
+    let turn = Duration::from(options.turn);
+    let work = match kind {
+        Kind::Clear => {
+            let mut load = Load::connect(contender.address, options.connections, size)?;
+            load.saturate(WARM_UP)?;
+            return measure(&pids, || load.saturate(turn));
+        }
+        Kind::Tls => Work::Tls,
+        Kind::Handshakes => Work::Handshakes,
+        Kind::Http2 => Work::Http2,
+    };
+    measure(&pids, || {
+        h2load::run(work, contender.tls, size, options.connections, turn)
+    })
+}
+
+/// The processor time of these processes while something is done, per answer.
+fn measure(pids: &[u32], work: impl FnOnce() -> anyhow::Result<u64>) -> anyhow::Result<Turn> {
+    let (before, start) = (RunTime::of(pids), Instant::now());
+    let answers = work()? as f64;
+    let (used, took) = (RunTime::of(pids) - before, start.elapsed());
     let ticks = (used.user_ticks + used.system_ticks).max(1) as f64;
     Ok(Turn {
         micros: used.nanoseconds as f64 / 1e3 / answers,

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs what `cargo bench --bench proxy` compares tidegate with: Debian's HAProxy and nginx. As root, on Debian 12.
+# Installs what `cargo bench --bench proxy` compares tidegate with: Debian's HAProxy and nginx, and h2load, whose clients speak
+# TLS and HTTP/2. As root, on Debian 12.
 # Neither is started as a service, now or at the next boot: the bench runs its own on free ports of the loopback.
 set -eu
 
@@ -18,7 +19,7 @@ fi
 
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
-apt-get install -y -qq --no-install-recommends haproxy nginx >/dev/null
+apt-get install -y -qq --no-install-recommends haproxy nginx nghttp2-client >/dev/null
 
 for service in haproxy nginx; do
     if [ -d /run/systemd/system ]; then

@@ -17,6 +17,8 @@ pub(crate) struct Contender {
     pub(crate) name: &'static str,
     pub(crate) version: String,
     pub(crate) address: SocketAddr,
+    /// Where it speaks TLS.
+    pub(crate) tls: SocketAddr,
     pub(crate) child: Child,
 }
 
@@ -31,6 +33,18 @@ pub(crate) struct Setup<'s> {
     pub(crate) forwarded: bool,
 }
 
+impl Setup<'_> {
+    /// Makes the certificate that all of them show, on P-256: `bench.crt`, `bench.key`, and both in `bench.pem`.
+    pub(crate) fn certify(&self) -> anyhow::Result<()> {
+        let made = rcgen::generate_simple_self_signed(vec!["bench.example.com".to_owned()])?;
+        let (cert, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+        std::fs::write(self.dir.join("bench.crt"), &cert)?;
+        std::fs::write(self.dir.join("bench.key"), &key)?;
+        std::fs::write(self.dir.join("bench.pem"), format!("{cert}{key}"))?;
+        Ok(())
+    }
+}
+
 impl Contender {
     /// tidegate with its defaults: metrics, all timeouts and all limits are on. Its log has every request or none.
     pub(crate) fn tidegate(setup: &Setup<'_>) -> anyhow::Result<Self> {
@@ -42,11 +56,17 @@ impl Contender {
         let source = format!("source: {{ list: [{}] }}", list.join(", "));
         let sample = u8::from(setup.access_log);
         let rest = format!("access_log: {{ sample: {sample} }}\nworkers: 1");
-        let Tidegate { child, address, .. } = Tidegate::start(setup.dir, &source, false, &rest)?;
+        let tls = ports::free()?;
+        let listener = format!(
+            "{{ name: https, address: \"{tls}\", tls: {{ certificates: [{{ cert: bench.crt, key: bench.key }}] }} }}"
+        );
+        let Tidegate { child, address, .. } =
+            Tidegate::start_with(setup.dir, &source, false, &[listener], &rest)?;
         Ok(Self {
             name: "tidegate",
             version: tidegate::version()?,
             address,
+            tls,
             child,
         })
     }
@@ -56,7 +76,9 @@ impl Contender {
         let Some(version) = first_line(Command::new("haproxy").arg("-v")) else {
             return Ok(None);
         };
-        let address = ports::free()?;
+        let (address, tls) = (ports::free()?, ports::free()?);
+        let pem = setup.dir.join("bench.pem");
+        let pem = pem.display();
         let log = if setup.access_log {
             "log stdout format raw local0\n  option httplog"
         } else {
@@ -71,7 +93,8 @@ impl Contender {
             "global\n  nbthread 1\n  maxconn 2000\n\
              defaults\n  mode http\n  {log}\n  timeout connect 1s\n  timeout client 75s\n  timeout server 60s\n  \
              timeout http-request 10s\n  timeout http-keep-alive 75s\n  http-reuse always\n\
-             frontend http\n  bind {address}\n  default_backend web\n\
+             frontend http\n  bind {address}\n  bind {tls} ssl crt {pem} alpn h2,http/1.1\n  \
+             default_backend web\n\
              backend web\n  balance random(2)\n  {fields}\n"
         );
         for (number, endpoint) in setup.endpoints.iter().enumerate() {
@@ -82,7 +105,7 @@ impl Contender {
         let mut command = Command::new("haproxy");
         // In the foreground, as one process.
         command.arg("-db").arg("-f").arg(path);
-        Self::started("HAProxy", version, address, command, setup).map(Some)
+        Self::started("HAProxy", version, (address, tls), command, setup).map(Some)
     }
 
     /// nginx, if it is installed.
@@ -94,19 +117,19 @@ impl Contender {
         let Some((program, version)) = program else {
             return Ok(None);
         };
-        let address = ports::free()?;
+        let (address, tls) = (ports::free()?, ports::free()?);
         let path = setup.dir.join("nginx.conf");
-        std::fs::write(&path, nginx_config(setup, address))?;
+        std::fs::write(&path, nginx_config(setup, address, tls))?;
         let mut command = Command::new(program);
         command.arg("-p").arg(setup.dir).arg("-c").arg(path);
         command.args(["-e", "stderr"]);
-        Self::started("nginx", version, address, command, setup).map(Some)
+        Self::started("nginx", version, (address, tls), command, setup).map(Some)
     }
 
     fn started(
         name: &'static str,
         version: String,
-        address: SocketAddr,
+        (address, tls): (SocketAddr, SocketAddr),
         command: Command,
         setup: &Setup<'_>,
     ) -> anyhow::Result<Self> {
@@ -125,12 +148,13 @@ impl Contender {
             name,
             version,
             address,
+            tls,
             child,
         })
     }
 }
 
-fn nginx_config(setup: &Setup<'_>, address: SocketAddr) -> String {
+fn nginx_config(setup: &Setup<'_>, address: SocketAddr, tls: SocketAddr) -> String {
     let dir = setup.dir.display();
     let log = if setup.access_log {
         "access_log nginx.access.log combined buffer=64k flush=1s;"
@@ -164,7 +188,9 @@ fn nginx_config(setup: &Setup<'_>, address: SocketAddr) -> String {
            proxy_connect_timeout 1s; proxy_read_timeout 60s; proxy_send_timeout 60s;\n\
            upstream web {{ random two least_conn; {servers}\n\
              keepalive 1024; keepalive_timeout 30s; keepalive_requests 1000000000; }}\n\
-           server {{ listen {address}; location / {{\n\
+           ssl_certificate {dir}/bench.crt; ssl_certificate_key {dir}/bench.key;\n\
+           http2_max_requests 1000000000;\n\
+           server {{ listen {address}; listen {tls} ssl http2; location / {{\n\
              proxy_pass http://web; proxy_http_version 1.1; proxy_set_header Connection \"\";\n\
              proxy_set_header Host $host; {fields} }} }}\n}}\n"
     )

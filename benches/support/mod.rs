@@ -9,6 +9,7 @@ pub(crate) mod descriptors;
 pub(crate) mod endpoints;
 pub(crate) mod events;
 pub(crate) mod footprint;
+pub(crate) mod h2load;
 pub(crate) mod load;
 pub(crate) mod machine;
 pub(crate) mod origin;

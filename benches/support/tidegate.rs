@@ -79,9 +79,21 @@ impl Tidegate {
         per_endpoint_metrics: bool,
         rest: &str,
     ) -> anyhow::Result<Self> {
+        Self::start_with(dir, service, per_endpoint_metrics, &[], rest)
+    }
+
+    /// As [`Tidegate::start`], with more listeners beside the one.
+    pub(crate) fn start_with(
+        dir: &Path,
+        service: &str,
+        per_endpoint_metrics: bool,
+        listeners: &[String],
+        rest: &str,
+    ) -> anyhow::Result<Self> {
         let (address, admin) = (ports::free()?, ports::free()?);
+        let more: String = listeners.iter().map(|more| format!(", {more}")).collect();
         let config = format!(
-            "listeners: [{{ name: http, address: \"{address}\" }}]\n\
+            "listeners: [{{ name: http, address: \"{address}\" }}{more}]\n\
              routes: [{{ service: web }}]\n\
              services: [{{ name: web, {service} }}]\n\
              admin: {{ address: \"{admin}\", per_endpoint_metrics: {per_endpoint_metrics} }}\n{rest}\n"
