@@ -19,7 +19,7 @@ use tokio::time::Instant;
 #[expect(dead_code, reason = "each bench uses a part of it")]
 mod support;
 
-use support::contender::{Contender, Setup};
+use support::contender::{Contender, Setup, certify};
 use support::cpu::RunTime;
 use support::h2load::{self, Work};
 use support::load::Load;
@@ -98,7 +98,7 @@ fn main() -> anyhow::Result<()> {
         access_log: options.access_log,
         forwarded: options.forwarded,
     };
-    setup.certify()?;
+    certify(dir.path())?;
     let description = machine::describe();
     let load_core = pin::load_core();
     pin::pin(load_core)?;

@@ -3,9 +3,12 @@
 use std::fs::{File, read_dir, read_to_string};
 use std::path::Path;
 use std::process::{Child as Process, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use rustix::process::{Pid, Signal, kill_process};
+
+use super::patience::until;
 
 /// A running process. Dropping it ends it and its children.
 pub(crate) struct Child {
@@ -28,6 +31,16 @@ impl Child {
     /// Its id.
     pub(crate) fn pid(&self) -> u32 {
         self.process.id()
+    }
+
+    /// Asks it to end by itself, and waits until it has.
+    pub(crate) fn leave(&mut self, patience: Duration) -> anyhow::Result<()> {
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
+        kill_process(pid.context("no process")?, Signal::INT)?;
+        until("a process has ended", patience, || {
+            self.process.try_wait().ok().flatten()
+        })?;
+        Ok(())
     }
 
     /// Its id, and those of its children.

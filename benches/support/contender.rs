@@ -33,16 +33,14 @@ pub(crate) struct Setup<'s> {
     pub(crate) forwarded: bool,
 }
 
-impl Setup<'_> {
-    /// Makes the certificate that all of them show, on P-256: `bench.crt`, `bench.key`, and both in `bench.pem`.
-    pub(crate) fn certify(&self) -> anyhow::Result<()> {
-        let made = rcgen::generate_simple_self_signed(vec!["bench.example.com".to_owned()])?;
-        let (cert, key) = (made.cert.pem(), made.signing_key.serialize_pem());
-        std::fs::write(self.dir.join("bench.crt"), &cert)?;
-        std::fs::write(self.dir.join("bench.key"), &key)?;
-        std::fs::write(self.dir.join("bench.pem"), format!("{cert}{key}"))?;
-        Ok(())
-    }
+/// Makes the certificate that all of them show, on P-256: `bench.crt`, `bench.key`, and both in `bench.pem`.
+pub(crate) fn certify(dir: &Path) -> anyhow::Result<()> {
+    let made = rcgen::generate_simple_self_signed(vec!["bench.example.com".to_owned()])?;
+    let (cert, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    std::fs::write(dir.join("bench.crt"), &cert)?;
+    std::fs::write(dir.join("bench.key"), &key)?;
+    std::fs::write(dir.join("bench.pem"), format!("{cert}{key}"))?;
+    Ok(())
 }
 
 impl Contender {

@@ -53,6 +53,27 @@ pub(crate) fn run(
     }
 }
 
+/// Asks so many times.
+pub(crate) fn times(
+    work: Work,
+    address: SocketAddr,
+    size: usize,
+    connections: usize,
+    requests: u64,
+) -> anyhow::Result<()> {
+    let target = format!("https://{address}/{size}");
+    let (clients, requests) = (connections.to_string(), requests.to_string());
+    let protocol: &[&str] = match work {
+        Work::Tls | Work::Handshakes => &["--h1"],
+        Work::Http2 => &["-m", "10"],
+    };
+    load(
+        &[protocol, &["-c", &clients, "-n", &requests]].concat(),
+        &target,
+    )?;
+    Ok(())
+}
+
 fn timed(options: &[&str], turn: Duration, target: &str) -> anyhow::Result<u64> {
     let seconds = turn.as_secs_f64().ceil().to_string();
     let options = [options, &["-D", &seconds]].concat();

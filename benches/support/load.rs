@@ -80,6 +80,25 @@ impl Load {
     pub(crate) fn run(
         &mut self,
         rate: Option<f64>,
+        more: impl FnMut() -> bool,
+    ) -> anyhow::Result<u64> {
+        self.drive(rate, u64::MAX, more)
+    }
+
+    /// Asks so many times, as fast as it goes.
+    pub(crate) fn times(&mut self, requests: u64) -> anyhow::Result<u64> {
+        let answers = self.drive(None, requests, || true)?;
+        ensure!(
+            answers == requests,
+            "{answers} answers to {requests} requests"
+        );
+        Ok(answers)
+    }
+
+    fn drive(
+        &mut self,
+        rate: Option<f64>,
+        most: u64,
         mut more: impl FnMut() -> bool,
     ) -> anyhow::Result<u64> {
         let start = Instant::now();
@@ -87,9 +106,9 @@ impl Load {
         let mut answered = start;
         let mut events: Vec<Event> = Vec::with_capacity(EVENTS);
         loop {
-            let asking = more();
-            let due = rate.map_or(u64::MAX, |rate| {
-                (start.elapsed().as_secs_f64() * rate) as u64
+            let asking = self.sent < most && more();
+            let due = rate.map_or(most, |rate| {
+                most.min((start.elapsed().as_secs_f64() * rate) as u64)
             });
             while asking
                 && self.sent < due

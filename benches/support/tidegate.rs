@@ -90,18 +90,45 @@ impl Tidegate {
         listeners: &[String],
         rest: &str,
     ) -> anyhow::Result<Self> {
+        let rest = format!("per_endpoint_metrics: {per_endpoint_metrics} }}\n{rest}");
+        Self::launch(&[], dir, service, listeners, &rest)
+    }
+
+    /// As [`Tidegate::start_with`], as an argument of another program.
+    pub(crate) fn start_under(
+        program: &[String],
+        dir: &Path,
+        service: &str,
+        listeners: &[String],
+        rest: &str,
+    ) -> anyhow::Result<Self> {
+        Self::launch(program, dir, service, listeners, &format!("}}\n{rest}"))
+    }
+
+    fn launch(
+        program: &[String],
+        dir: &Path,
+        service: &str,
+        listeners: &[String],
+        rest: &str,
+    ) -> anyhow::Result<Self> {
         let (address, admin) = (ports::free()?, ports::free()?);
         let more: String = listeners.iter().map(|more| format!(", {more}")).collect();
         let config = format!(
             "listeners: [{{ name: http, address: \"{address}\" }}{more}]\n\
              routes: [{{ service: web }}]\n\
              services: [{{ name: web, {service} }}]\n\
-             admin: {{ address: \"{admin}\", per_endpoint_metrics: {per_endpoint_metrics} }}\n{rest}\n"
+             admin: {{ address: \"{admin}\", {rest}\n"
         );
         let path = dir.join("tidegate.yaml");
         std::fs::write(&path, config)?;
-        let mut command = Command::new(binary()?);
-        command.arg("run").arg("-c").arg(&path);
+        let binary = binary()?;
+        let mut words = program
+            .iter()
+            .map(AsRef::as_ref)
+            .chain([binary.as_os_str()]);
+        let mut command = Command::new(words.next().unwrap_or_default());
+        command.args(words).arg("run").arg("-c").arg(&path);
         command.args(["--log", "warn"]);
         let child = Child::start(command, "tidegate", dir)?;
         let admin = format!("http://{admin}");

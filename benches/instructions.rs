@@ -1,0 +1,215 @@
+//! How many instructions a request costs, as valgrind's callgrind counts them: a figure that a busy machine does not move.
+//!
+//! `cargo bench --profile quick --bench instructions -- --check` compares with `benches/instructions.txt` and fails where a
+//! request has become dearer by more than 3 %; `--accept` writes the figures of this tree into that file, on purpose. Needs
+//! valgrind, and h2load for what is over TLS.
+//!
+//! The whole process is counted, kernel excluded, in a short run and in a longer one. What the longer one has more, divided
+//! by the requests that it has more, is the cost of a request: start and end are in both and fall out.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{Write, stdout};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use clap::Parser;
+
+#[expect(dead_code, reason = "each bench uses a part of it")]
+mod support;
+
+use support::contender::certify;
+use support::h2load::{self, Work};
+use support::load::Load;
+use support::origin::Origin;
+use support::ports;
+use support::tidegate::Tidegate;
+
+/// Instructions per request, compared with those that were accepted.
+#[derive(Debug, Parser)]
+struct Options {
+    /// Fail where a request costs more than 3 % more than accepted
+    #[arg(long)]
+    check: bool,
+    /// Write down the figures of this tree
+    #[arg(long, conflicts_with = "check")]
+    accept: bool,
+    /// Given by cargo
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// A kind of request.
+struct Row {
+    name: &'static str,
+    size: usize,
+    /// None is clear HTTP/1.1.
+    work: Option<Work>,
+    access_log: bool,
+}
+
+const ROWS: [Row; 5] = [
+    Row {
+        name: "http1_100",
+        size: 100,
+        work: None,
+        access_log: false,
+    },
+    Row {
+        name: "http1_100_logged",
+        size: 100,
+        work: None,
+        access_log: true,
+    },
+    Row {
+        name: "http1_10k",
+        size: 10 * 1024,
+        work: None,
+        access_log: false,
+    },
+    Row {
+        name: "tls_100",
+        size: 100,
+        work: Some(Work::Tls),
+        access_log: false,
+    },
+    Row {
+        name: "http2_100",
+        size: 100,
+        work: Some(Work::Http2),
+        access_log: false,
+    },
+];
+
+/// Requests of the short run, and of the long one.
+const SHORT: u64 = 1_000;
+const LONG: u64 = 5_000;
+
+const CONNECTIONS: usize = 8;
+
+/// A request may become dearer by this much before somebody has to say that it is meant.
+const ALLOWED: f64 = 0.03;
+
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions.txt");
+
+fn main() -> anyhow::Result<()> {
+    let options = Options::parse();
+    let mut out = stdout().lock();
+    if Command::new("valgrind").arg("--version").output().is_err() {
+        writeln!(
+            out,
+            "valgrind is not installed; nothing is counted: benches/setup.sh installs it"
+        )?;
+        return Ok(());
+    }
+    let accepted = read()?;
+    let origin = Origin::on_ports(2)?;
+    let endpoints = origin.addresses()?;
+    origin.serve()?;
+    let list: Vec<_> = endpoints.iter().map(|at| format!("\"{at}\"")).collect();
+    let source = format!("source: {{ list: [{}] }}", list.join(", "));
+    let mut counted = BTreeMap::new();
+    let mut dearer = Vec::new();
+    writeln!(
+        out,
+        "{:18} {:>10} {:>10} {:>8}",
+        "work", "per request", "accepted", "ratio"
+    )?;
+    for row in &ROWS {
+        if row.work.is_some() && !h2load::is_here() {
+            writeln!(out, "{:18} h2load is not installed: left out", row.name)?;
+            continue;
+        }
+        let (short, long) = (count(row, &source, SHORT)?, count(row, &source, LONG)?);
+        let each = (long - short) / (LONG - SHORT) as f64;
+        counted.insert(row.name, each);
+        let known = accepted.get(row.name).copied();
+        let ratio = known.map_or(f64::NAN, |known| each / known);
+        writeln!(
+            out,
+            "{:18} {each:>10.0} {:>10.0} {ratio:>8.3}",
+            row.name,
+            known.unwrap_or(f64::NAN)
+        )?;
+        out.flush()?;
+        if ratio > 1.0 + ALLOWED {
+            dearer.push(row.name);
+        }
+    }
+    if options.accept {
+        return write(&counted);
+    }
+    ensure!(
+        !options.check || dearer.is_empty(),
+        "dearer by more than {:.0} %: {}. If it is worth it: cargo bench --profile quick --bench instructions -- --accept",
+        ALLOWED * 100.0,
+        dearer.join(", ")
+    );
+    Ok(())
+}
+
+/// Instructions of a whole process that answers so many requests.
+fn count(row: &Row, source: &str, requests: u64) -> anyhow::Result<f64> {
+    let dir = tempfile::tempdir()?;
+    certify(dir.path())?;
+    let counts = dir.path().join("callgrind.out");
+    let tls = ports::free()?;
+    let listener = format!(
+        "{{ name: https, address: \"{tls}\", tls: {{ certificates: [{{ cert: bench.crt, key: bench.key }}] }} }}"
+    );
+    let sample = u8::from(row.access_log);
+    let rest = format!(
+        "access_log: {{ sample: {sample} }}\nworkers: 1\nshutdown: {{ wait_period: 0s, grace_period: 20s }}"
+    );
+    let wrapper = [
+        "valgrind".to_owned(),
+        "--tool=callgrind".to_owned(),
+        format!("--callgrind-out-file={}", counts.display()),
+    ];
+    let mut tidegate = Tidegate::start_under(&wrapper, dir.path(), source, &[listener], &rest)?;
+    match row.work {
+        None => {
+            let mut load = Load::connect(tidegate.address, CONNECTIONS, row.size)?;
+            load.times(requests)?;
+        }
+        Some(work) => h2load::times(work, tls, row.size, CONNECTIONS, requests)?,
+    }
+    tidegate.child.leave(Duration::from_secs(60))?;
+    total(&counts)
+}
+
+/// The sum that callgrind writes at the end.
+fn total(file: &Path) -> anyhow::Result<f64> {
+    let text = std::fs::read_to_string(file).context("callgrind wrote nothing")?;
+    let total = text
+        .lines()
+        .find_map(|line| line.strip_prefix("totals: "))
+        .context("callgrind says no total")?;
+    Ok(total.trim().parse()?)
+}
+
+fn read() -> anyhow::Result<BTreeMap<String, f64>> {
+    let text = std::fs::read_to_string(FILE).unwrap_or_default();
+    let lines = text
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.is_empty());
+    lines
+        .map(|line| match line.split_once(' ') {
+            Some((name, count)) => Ok((name.to_owned(), count.trim().parse()?)),
+            None => bail!("{FILE}: no count in {line:?}"),
+        })
+        .collect()
+}
+
+fn write(counted: &BTreeMap<&str, f64>) -> anyhow::Result<()> {
+    let mut text = String::from(
+        "# Instructions per request that are accepted, in the profile `quick`: what CI compares with. Made by\n\
+         # cargo bench --profile quick --bench instructions -- --accept\n",
+    );
+    for (name, count) in counted {
+        writeln!(text, "{name:18} {count:.0}")?;
+    }
+    std::fs::write(FILE, text).with_context(|| format!("cannot write {FILE}"))
+}
