@@ -57,10 +57,13 @@ fn listener(listener: &server::Settings) -> Value {
         "underscores": word(&UNDERSCORES, &listener.underscores),
         "debug_headers": listener.debug_headers,
         "tls": listener.tls.as_ref().map(tls),
+        "http2": listener.http2,
         "timeouts": {
             "header": write_duration(listener.timeouts.header),
             "body": write_duration(listener.timeouts.body),
             "keep_alive": write_duration(listener.timeouts.keep_alive),
+            "ping": write_duration(listener.timeouts.ping),
+            "max_connection_age": write_duration(listener.timeouts.max_connection_age),
         },
         "limits": {
             "header_size": write_size(listener.limits.header_bytes.into()),
@@ -68,6 +71,11 @@ fn listener(listener: &server::Settings) -> Value {
             "target_size": write_size(listener.limits.target_bytes.into()),
             "connections": listener.limits.connections,
             "connections_per_client": listener.limits.connections_per_client,
+            "streams": listener.limits.streams,
+            "stream_window": write_size(listener.limits.stream_window.into()),
+            "connection_window": write_size(listener.limits.connection_window.into()),
+            "resets": listener.limits.resets,
+            "stream_errors": listener.limits.stream_errors,
         },
     })
 }

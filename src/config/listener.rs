@@ -69,6 +69,11 @@ fn listener(
     take(&mut tls, keys.optional("tls"), |item| {
         self::tls(item, files).map(Some)
     });
+    let mut http2 = true;
+    take(&mut http2, keys.optional("http2"), Item::boolean);
+    if let Some(tls) = &mut tls {
+        tls.http2 = http2;
+    }
     take(&mut times, keys.optional("timeouts"), timeouts);
     take(&mut bounds, keys.optional("limits"), limits);
     Some(Settings {
@@ -78,6 +83,7 @@ fn listener(
         proxy_protocol,
         underscores,
         tls,
+        http2,
         debug_headers,
         timeouts: times,
         limits: bounds,
@@ -100,6 +106,12 @@ fn timeouts(item: &Item<'_>) -> Option<Timeouts> {
     take(&mut timeouts.header, keys.optional("header"), time);
     take(&mut timeouts.body, keys.optional("body"), time);
     take(&mut timeouts.keep_alive, keys.optional("keep_alive"), time);
+    take(&mut timeouts.ping, keys.optional("ping"), Item::duration);
+    take(
+        &mut timeouts.max_connection_age,
+        keys.optional("max_connection_age"),
+        Item::duration,
+    );
     keys.finish();
     Some(timeouts)
 }
@@ -131,8 +143,34 @@ fn limits(item: &Item<'_>) -> Option<Limits> {
         keys.optional("connections_per_client"),
         |item| count(item, 0..=10_000_000),
     );
+    http2_limits(&mut limits, &mut keys);
     keys.finish();
     Some(limits)
+}
+
+fn http2_limits(limits: &mut Limits, keys: &mut Mapping<'_>) {
+    take(&mut limits.streams, keys.optional("streams"), |item| {
+        count(item, 1..=10_000)
+    });
+    // Below what every client begins with, SETTINGS would have to be waited for.
+    take(
+        &mut limits.stream_window,
+        keys.optional("stream_window"),
+        |item| size(item, 64 * KIB..=16 * 1024 * KIB),
+    );
+    take(
+        &mut limits.connection_window,
+        keys.optional("connection_window"),
+        |item| size(item, 64 * KIB..=64 * 1024 * KIB),
+    );
+    take(&mut limits.resets, keys.optional("resets"), |item| {
+        count(item, 1..=10_000)
+    });
+    take(
+        &mut limits.stream_errors,
+        keys.optional("stream_errors"),
+        |item| count(item, 1..=1_000_000),
+    );
 }
 
 fn tls(item: &Item<'_>, files: &mut Files) -> Option<tls::Settings> {
@@ -151,6 +189,7 @@ fn tls(item: &Item<'_>, files: &mut Files) -> Option<tls::Settings> {
     Some(tls::Settings {
         certificates: certificates?,
         min_version,
+        http2: true,
         clients,
     })
 }

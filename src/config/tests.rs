@@ -152,6 +152,15 @@ fn reads_every_key() {
     assert_eq!((limits.header_bytes, limits.headers), (32 * 1024, 50));
     assert_eq!((limits.target_bytes, limits.connections), (8192, 10));
     assert_eq!(limits.connections_per_client, 3);
+    assert!(!listener.http2 && !tls.http2);
+    assert_eq!(listener.timeouts.ping, Duration::ZERO);
+    assert_eq!(
+        listener.timeouts.max_connection_age,
+        Duration::from_secs(300)
+    );
+    assert_eq!((limits.streams, limits.stream_window), (7, 64 * 1024));
+    assert_eq!(limits.connection_window, 2 * 1024 * 1024);
+    assert_eq!((limits.resets, limits.stream_errors), (5, 9));
 
     let hosts = config.routes.iter().map(|it| it.matcher.host.clone());
     let hosts = hosts.collect::<Vec<_>>();
@@ -224,8 +233,10 @@ listeners:
       certificates: [{ cert: tls/a.crt, key: tls/a.key }, { cert: /b.crt, key: /b.key }]
       min_version: "1.3"
       client_certificates: { ca: tls/clients.crt, required: false }
-    timeouts: { header: 3s, keep_alive: 2m }
-    limits: { header_size: 32KiB, headers: 50, target_size: 8KiB, connections: 10, connections_per_client: 3 }
+    http2: false
+    timeouts: { header: 3s, keep_alive: 2m, ping: 0s, max_connection_age: 5m }
+    limits: { header_size: 32KiB, headers: 50, target_size: 8KiB, connections: 10, connections_per_client: 3, streams: 7,
+      stream_window: 64KiB, connection_window: 2MiB, resets: 5, stream_errors: 9 }
 routes:
   - { host: Shop.Example.com, path: /api/, service: api }
   - { host: "*.example.com", service: web }
@@ -314,6 +325,9 @@ fn refuses_values_of_the_wrong_kind() {
             trusted_proxies: [10.0.0.0/33] | 4:23: trusted_proxies: | 10.0.0.0/8
             limits: { header_size: 1KiB } | 4:28: header_size: | from 8KiB to 1MiB
             limits: { headers: 0 } | 4:24: headers: | from 1 to
+            limits: { streams: 0 } | 4:24: streams: | from 1 to
+            limits: { stream_window: 1KiB } | 4:30: stream_window: | from 64KiB to 16MiB
+            http2: maybe | 4:12: http2: | true or false
             timeouts: { header: 0s } | 4:25: header: | is zero
         "#,
     );

@@ -45,6 +45,15 @@ impl Stream {
         }
     }
 
+    /// What is spoken inside TLS, by ALPN.
+    #[must_use]
+    pub fn protocol(&self) -> Option<&[u8]> {
+        match self {
+            Self::Tls(stream) => stream.get_ref().1.alpn_protocol(),
+            Self::Tcp(_) | Self::Memory(_) => None,
+        }
+    }
+
     /// The socket below; memory has none.
     #[must_use]
     pub fn tcp(&self) -> Option<&TcpStream> {

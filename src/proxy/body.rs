@@ -171,6 +171,24 @@ impl Body {
     }
 }
 
+impl Body {
+    /// Whether nothing of it comes from an endpoint.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        !matches!(self.inner, Inner::Passing(_))
+    }
+
+    /// Whether it is to end although the client takes nothing of it, so that it is not asked for a frame: `Ok` well, with
+    /// what it has given so far.
+    pub fn poll_stopped(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        let Inner::Passing(passage) = &mut self.inner else {
+            return Poll::Pending;
+        };
+        passage.passing.downstream.task.register(cx.waker());
+        passage.interrupted().map_or(Poll::Pending, Poll::Ready)
+    }
+}
+
 impl http_body::Body for Body {
     type Data = Bytes;
     type Error = Broken;

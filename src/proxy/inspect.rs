@@ -1,9 +1,9 @@
-//! The request's head, before anything is decided by it: what can be read in two ways is refused (RFC 9112, RFC 9110).
+//! The request's head, before anything is decided by it: what can be read in two ways is refused (RFC 9110, 9112, 9113).
 //!
-//! hyper has parsed the head and refused broken syntax. What it leaves to us is checked here: the host, one plain
-//! `chunked`, and the form of the target. What is routed by is then also what is forwarded.
+//! hyper and h2 have parsed the head and refused broken syntax. What they leave to us is checked here: the host, one length
+//! or one plain `chunked`, and the form of the target. What is routed by is then also what is forwarded.
 
-use http::header::{EXPECT, HOST, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Uri, Version};
 
@@ -21,7 +21,7 @@ pub(super) struct Target {
 enum Authority {
     /// Of the `Host` field.
     Field(HeaderValue),
-    /// Of a target in absolute form, which replaces the field (RFC 9112, section 3.2.2).
+    /// Of a target in absolute form, which replaces the field (RFC 9112, section 3.2.2), or of an `:authority`.
     Target,
     /// Of nothing: HTTP/1.0 without a host.
     None,
@@ -66,6 +66,9 @@ pub(super) fn inspect(parts: &Parts, entrance: &Entrance) -> Result<Target, Fail
     if target_bytes > entrance.target_bytes_max {
         return Err(Failure::TargetTooLong);
     }
+    if parts.version == Version::HTTP_2 {
+        check_connection(parts)?;
+    }
     check_framing(parts)?;
     check_names(parts, entrance.underscores)?;
     check_expect(parts)?;
@@ -78,6 +81,14 @@ pub(super) fn inspect(parts: &Parts, entrance: &Entrance) -> Result<Target, Fail
                 ));
             }
             check_host(authority.as_str().as_bytes())?;
+            if parts.version == Version::HTTP_2
+                && let Some(field) = field
+                && !field
+                    .as_bytes()
+                    .eq_ignore_ascii_case(authority.as_str().as_bytes())
+            {
+                return Err(Failure::BadRequest("Host is not the authority"));
+            }
             Authority::Target
         }
         // `GET example.com`: the form of a CONNECT.
@@ -99,7 +110,7 @@ pub(super) fn inspect(parts: &Parts, entrance: &Entrance) -> Result<Target, Fail
 fn host_field(parts: &Parts) -> Result<Option<HeaderValue>, Failure> {
     let mut fields = parts.headers.get_all(HOST).iter();
     let Some(host) = fields.next() else {
-        return if parts.version == Version::HTTP_10 {
+        return if parts.version == Version::HTTP_10 || has_authority(parts) {
             Ok(None)
         } else {
             Err(Failure::BadRequest("there is no Host"))
@@ -110,6 +121,11 @@ fn host_field(parts: &Parts) -> Result<Option<HeaderValue>, Failure> {
     }
     check_host(host.as_bytes())?;
     Ok(Some(host.clone()))
+}
+
+/// An HTTP/2 client says `:authority`, and need not say `Host` as well.
+fn has_authority(parts: &Parts) -> bool {
+    parts.version == Version::HTTP_2 && parts.uri.authority().is_some()
 }
 
 /// `host[:port]` of RFC 3986, section 3.2, without userinfo, and without a comma: that would also be a list of two.
@@ -176,6 +192,31 @@ fn check_names(parts: &Parts, underscores: Underscores) -> Result<(), Failure> {
     Ok(())
 }
 
+/// HTTP/2 has no fields for a connection, and one length at the most (RFC 9113, sections 8.2.2 and 8.1.1). h2 refuses most
+/// of it by itself; nothing depends on that.
+fn check_connection(parts: &Parts) -> Result<(), Failure> {
+    let headers = &parts.headers;
+    let forbidden = [CONNECTION, TRANSFER_ENCODING, UPGRADE];
+    if forbidden.iter().any(|name| headers.contains_key(name))
+        || headers.contains_key("keep-alive")
+        || headers.contains_key("proxy-connection")
+        || headers.contains_key("http2-settings")
+    {
+        return Err(Failure::BadRequest("HTTP/2 has no fields for a connection"));
+    }
+    if headers.get_all(TE).iter().any(|te| te != "trailers") {
+        return Err(Failure::BadRequest("te is not trailers"));
+    }
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    if let Some(first) = lengths.next() {
+        let is_number = !first.is_empty() && first.as_bytes().iter().all(u8::is_ascii_digit);
+        if !is_number || lengths.any(|other| other != first) {
+            return Err(Failure::BadRequest("the content length is not one number"));
+        }
+    }
+    Ok(())
+}
+
 fn check_expect(parts: &Parts) -> Result<(), Failure> {
     match parts.headers.get(EXPECT) {
         Some(expect) if !expect.as_bytes().eq_ignore_ascii_case(b"100-continue") => {
@@ -188,10 +229,11 @@ fn check_expect(parts: &Parts) -> Result<(), Failure> {
 /// Origin form, absolute form, or `*` for OPTIONS (RFC 9112, section 3.2).
 fn check_form(parts: &Parts) -> Result<(), Failure> {
     let path = parts.uri.path();
-    if path == "*" && parts.method == Method::OPTIONS && parts.uri.authority().is_none() {
+    let is_absolute = parts.uri.authority().is_some() && parts.version != Version::HTTP_2;
+    if path == "*" && parts.method == Method::OPTIONS && !is_absolute {
         return Ok(());
     }
-    if path.starts_with('/') || (path.is_empty() && parts.uri.authority().is_some()) {
+    if path.starts_with('/') || (path.is_empty() && is_absolute) {
         return Ok(());
     }
     Err(Failure::BadRequest(
@@ -221,7 +263,18 @@ mod tests {
     }
 
     fn see(uri: &str, fields: &[(&str, &str)]) -> Result<(String, String), Failure> {
-        let mut request = Request::builder().uri(uri);
+        see_as(Request::builder().uri(uri), fields)
+    }
+
+    /// `h2` puts the pseudo-fields together to an absolute target, or leaves its host away.
+    fn see_stream(uri: &str, fields: &[(&str, &str)]) -> Result<(String, String), Failure> {
+        see_as(Request::builder().version(Version::HTTP_2).uri(uri), fields)
+    }
+
+    fn see_as(
+        mut request: http::request::Builder,
+        fields: &[(&str, &str)],
+    ) -> Result<(String, String), Failure> {
         for (name, value) in fields {
             request = request.header(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
@@ -314,5 +367,77 @@ mod tests {
             see("/", &[("host", "a"), ("expect", "tea")]),
             Err(Failure::ExpectationFailed)
         ));
+    }
+
+    #[test]
+    fn takes_one_authority_of_a_stream() {
+        let seen = see_stream("https://a:81/x?y", &[]).unwrap();
+        assert_eq!(seen, ("a:81".into(), "/x?y".into()));
+        let same = see_stream("https://Shop.example/", &[("host", "shop.EXAMPLE")]);
+        assert_eq!(same.unwrap().0, "Shop.example");
+        let only_host = see_stream("/x", &[("host", "a")]);
+        assert_eq!(only_host.unwrap().0, "a");
+        for (uri, fields) in [
+            ("https://a/", &[("host", "b")][..]),
+            ("https://a/", &[("host", "a:443")]),
+            ("https://a/", &[("host", "a"), ("host", "a")]),
+            ("https://a/", &[("host", "")]),
+            ("https://user@a/", &[]),
+            ("https://a:99999/", &[]),
+            ("ftp://a/", &[]),
+            ("/", &[]),
+        ] {
+            let seen = see_stream(uri, fields);
+            assert!(
+                matches!(seen, Err(Failure::BadRequest(_))),
+                "{uri} {fields:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn refuses_fields_of_a_connection_on_a_stream() {
+        for field in [
+            ("connection", "close"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "websocket"),
+            ("keep-alive", "timeout=1"),
+            ("proxy-connection", "close"),
+            ("http2-settings", "AAA"),
+            ("te", "gzip"),
+            ("te", "trailers, gzip"),
+            ("content-length", "+5"),
+            ("content-length", "5, 5"),
+            ("content-length", ""),
+        ] {
+            let seen = see_stream("https://a/", &[field]);
+            assert!(matches!(seen, Err(Failure::BadRequest(_))), "{field:?}");
+        }
+        let twice = |second| {
+            see_stream(
+                "https://a/",
+                &[("content-length", "5"), ("content-length", second)],
+            )
+        };
+        assert!(twice("5").is_ok() && twice("6").is_err());
+        assert!(see_stream("https://a/", &[("te", "trailers")]).is_ok());
+    }
+
+    #[test]
+    fn lets_a_stream_ask_for_everything_with_options_alone() {
+        let ask = |method| {
+            let mut target = http::uri::Parts::default();
+            target.scheme = Some(http::uri::Scheme::HTTPS);
+            target.authority = Some("a".parse().unwrap());
+            target.path_and_query = Some("*".parse().unwrap());
+            let request = Request::builder()
+                .version(Version::HTTP_2)
+                .method(method)
+                .uri(Uri::from_parts(target).unwrap());
+            see_as(request, &[]).map(|seen| seen.1)
+        };
+        assert_eq!(ask("OPTIONS").unwrap(), "*");
+        assert!(ask("GET").is_err());
+        assert!(matches!(ask("CONNECT"), Err(Failure::NotAllowed(_))));
     }
 }

@@ -10,6 +10,7 @@ mod choice;
 mod exchange;
 mod failure;
 mod headers;
+mod inbound;
 mod inspect;
 mod refusal;
 mod retry;
@@ -24,13 +25,13 @@ use std::time::Duration;
 use http::header::CONNECTION;
 use http::request::Parts;
 use http::{HeaderValue, Request, Response};
-use hyper::body::Incoming;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 pub use body::Body;
 pub use failure::Failure;
+pub use inbound::Inbound;
 pub use refusal::Refusal;
 
 use crate::clock::{Clock, Task};
@@ -230,7 +231,7 @@ impl Proxy {
     /// Answers a request: check it, route it, send it to an endpoint, pass the answer on.
     pub async fn handle(
         self: &Rc<Self>,
-        request: Request<Incoming>,
+        request: Request<Inbound>,
         downstream: &Rc<Downstream>,
     ) -> Response<Body> {
         let started = Instant::now();

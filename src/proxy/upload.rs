@@ -9,10 +9,9 @@ use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName};
 use http_body::Body as _;
-use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use super::{Downstream, Failure, Underscores};
+use super::{Downstream, Failure, Inbound, Underscores};
 use crate::pool::Connection;
 
 /// How a request's body is framed towards the endpoint.
@@ -29,7 +28,7 @@ pub(super) enum Framing {
 /// A body on its way.
 #[derive(Debug)]
 pub(super) struct Upload {
-    incoming: Incoming,
+    incoming: Inbound,
     framing: Framing,
     /// Bytes of it that have come, at most `max`.
     received: u64,
@@ -79,14 +78,18 @@ const REMEMBERED_MAX: usize = 64 * 1024;
 
 impl Upload {
     /// The body of a request that has just come in; `max` bounds it, zero does not.
-    pub(super) fn new(parts: &Parts, incoming: Incoming, max: u64) -> Result<Self, Failure> {
+    pub(super) fn new(parts: &Parts, incoming: Inbound, max: u64) -> Result<Self, Failure> {
         let framing = if parts.headers.contains_key(TRANSFER_ENCODING) {
             Framing::Chunked
-        } else if parts.headers.contains_key(CONTENT_LENGTH) {
-            // hyper has checked that it is one number, and says what it read.
-            Framing::Sized(incoming.size_hint().exact().unwrap_or(0))
-        } else {
+        } else if let Some(length) = parts.headers.get(CONTENT_LENGTH) {
+            // It has been checked that it is one number.
+            let length = length.to_str().ok().and_then(|text| text.parse().ok());
+            Framing::Sized(length.ok_or(Failure::BadRequest("the content length is no number"))?)
+        } else if incoming.is_end_stream() {
             Framing::None
+        } else {
+            // HTTP/2 says by its frames where a body ends.
+            Framing::Chunked
         };
         let max = if max == 0 { LENGTH_MAX } else { max };
         if let Framing::Sized(length) = framing

@@ -1,4 +1,4 @@
-//! One downstream connection: hyper's protocol, our time, and a close that destroys nothing.
+//! One downstream connection: hyper's protocol or `http2`'s, our time, and a close that destroys nothing.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -21,31 +21,39 @@ use tokio::time::Instant;
 
 use super::listener::{Entry, earlier};
 use super::wire::{Phase, Watched};
+use super::{Plan, http2};
 use crate::clock::Task;
 use crate::net::Stream;
-use crate::proxy::{Body, Downstream, Refusal};
+use crate::proxy::{Body, Downstream, Inbound, Refusal};
 
 /// A connection, as its listener knows it.
 #[derive(Debug)]
 pub(super) struct Connection {
-    watched: Rc<Watched>,
-    downstream: Rc<Downstream>,
+    pub(super) watched: Rc<Watched>,
+    /// Of its requests, one after the other; over HTTP/2 each stream has its own, and this is the connection's.
+    pub(super) downstream: Rc<Downstream>,
     /// Its place among the listener's.
     pub(super) index: Cell<usize>,
     /// When it is closed if it is idle, because we leave.
     close_at: Cell<Option<Instant>>,
-    forced: Cell<bool>,
-    /// The last response has announced the close.
-    announced: Cell<bool>,
-    keep_alive: Duration,
-    header: Duration,
+    /// When its end is announced, whether it is idle or not: by GOAWAY, or with the next response.
+    end_at: Cell<Option<Instant>>,
+    pub(super) forced: Cell<bool>,
+    /// There is something new to look at.
+    pub(super) told: Cell<bool>,
+    /// Over HTTP/2.
+    pub(super) streams: http2::Streams,
+    /// How its end came about, if we have announced it.
+    pub(super) how: Cell<Option<&'static str>>,
+    pub(super) keep_alive: Duration,
+    pub(super) header: Duration,
     body: Duration,
 }
 
 /// Why a connection is over, if nobody but us says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Over {
-    /// hyper is done with it: an announced close, or the client's.
+pub(super) enum Over {
+    /// Its protocol is done with it: an announced close, or the client's.
     Done,
     /// hyper has refused what came, and said so.
     Refused(Refusal),
@@ -55,7 +63,7 @@ enum Over {
     Idle,
     /// A head that does not come to an end.
     SlowHead,
-    /// The client takes nothing any more.
+    /// The client takes nothing any more, or gives no sign of life.
     Stalled,
     /// The end of our own time.
     Forced,
@@ -77,8 +85,13 @@ impl Connection {
         client: SocketAddr,
         local: SocketAddr,
     ) -> Rc<Self> {
+        let (now, timeouts) = (Instant::now(), &entry.settings.timeouts);
         let task = entry.proxy.clock().task();
-        task.limit(Some(Instant::now() + entry.settings.timeouts.header));
+        task.limit(Some(now + timeouts.header));
+        // Spread: what came together, after a restart perhaps, does not go together.
+        let age = timeouts.max_connection_age;
+        let end_at = (!age.is_zero()).then(|| now + age.mul_f64(0.9 + 0.2 * entry.proxy.random()));
+        let unclear = entry.settings.http2 && entry.settings.tls.is_none();
         let downstream = Downstream {
             client,
             local,
@@ -89,33 +102,54 @@ impl Connection {
             bare_lines: Cell::new(false),
         };
         Rc::new(Self {
-            watched: Watched::new(stream),
+            watched: Watched::new(stream, unclear),
             downstream: Rc::new(downstream),
             index: Cell::new(0),
             close_at: Cell::new(None),
+            end_at: Cell::new(end_at),
             forced: Cell::new(false),
-            announced: Cell::new(false),
-            keep_alive: entry.settings.timeouts.keep_alive,
-            header: entry.settings.timeouts.header,
-            body: entry.settings.timeouts.body,
+            told: Cell::new(false),
+            streams: http2::Streams::new(now),
+            how: Cell::new(None),
+            keep_alive: timeouts.keep_alive,
+            header: timeouts.header,
+            body: timeouts.body,
         })
     }
 
-    /// We leave: when it is idle, it is closed from this moment on.
-    pub(super) fn leave(&self, close_at: Instant) {
+    /// We leave: when it is idle, it is closed from a moment of the plan on; an HTTP/2 client is told at another, idle or
+    /// not. `random` is a number from 0 to 1.
+    pub(super) fn leave(&self, plan: &Plan, random: f64) {
+        let close_at = plan.idle_moment(random);
         self.close_at.set(Some(close_at));
-        if matches!(self.watched.phase.get(), Phase::New | Phase::Idle) {
-            self.task().limit(Some(close_at));
+        match self.watched.phase.get() {
+            Phase::New | Phase::Idle => self.task().limit(Some(close_at)),
+            Phase::Streams => self.announce_end_at(plan.goaway_moment(Instant::now(), random)),
+            Phase::Head | Phase::Busy => {}
         }
+    }
+
+    /// Its end is announced from this moment on: with the next response, or by GOAWAY.
+    pub(super) fn announce_end_at(&self, at: Instant) {
+        self.end_at.set(Some(earlier(at, self.end_at.get())));
+        self.told.set(true);
+        self.task().wake();
+    }
+
+    /// When its end is announced.
+    pub(super) fn end_at(&self) -> Option<Instant> {
+        self.end_at.get()
     }
 
     /// It ends now.
     pub(super) fn force(&self) {
         self.forced.set(true);
+        self.told.set(true);
         self.task().wake();
+        self.streams.wake();
     }
 
-    fn task(&self) -> &Rc<Task> {
+    pub(super) fn task(&self) -> &Rc<Task> {
         &self.downstream.task
     }
 
@@ -154,7 +188,7 @@ impl Connection {
         match phase {
             Phase::Head => Some(Over::SlowHead),
             // The request has not taken notice of its limit: it waits for the client to take something.
-            Phase::Busy => Some(Over::Stalled),
+            Phase::Busy | Phase::Streams => Some(Over::Stalled),
             // One more look: a request that is on its way already is served, not closed upon (P11).
             Phase::New | Phase::Idle if self.watched.is_quiet() => Some(Over::Idle),
             Phase::New | Phase::Idle => {
@@ -167,13 +201,23 @@ impl Connection {
 
 /// Serves a connection to its end.
 pub(super) async fn serve(entry: Rc<Entry>, connection: Rc<Connection>) {
-    let over = converse(&entry, &connection).await;
+    let known = connection.watched.stream.borrow().protocol() == Some(b"h2");
+    let over = if known {
+        None
+    } else {
+        converse(&entry, &connection).await
+    };
+    let over = match over {
+        Some(over) => over,
+        // Boxed: it is larger than what most connections are made of.
+        None => Box::pin(http2::converse(&entry, &connection)).await,
+    };
     close(&entry, &connection, over).await;
     entry.closed(&connection);
 }
 
-/// Requests and responses, until one side has enough.
-async fn converse(entry: &Rc<Entry>, connection: &Rc<Connection>) -> Over {
+/// Requests and responses over HTTP/1, until one side has enough. None when the client turns out to speak HTTP/2.
+async fn converse(entry: &Rc<Entry>, connection: &Rc<Connection>) -> Option<Over> {
     let service = service_fn(|request| answer(entry.clone(), connection.clone(), request));
     let limits = &entry.settings.limits;
     let mut builder = http1::Builder::new();
@@ -191,13 +235,16 @@ async fn converse(entry: &Rc<Entry>, connection: &Rc<Connection>) -> Over {
         connection.task().register(cx.waker());
         connection.renew();
         if let Poll::Ready(done) = http.as_mut().poll(cx) {
-            return Poll::Ready(match done {
+            return Poll::Ready(Some(match done {
                 Ok(()) => Over::Done,
                 Err(error) => Refusal::of(&error).map_or(Over::Broken, Over::Refused),
-            });
+            }));
+        }
+        if connection.watched.begins_as_http2() {
+            return Poll::Ready(None);
         }
         match connection.look(&mut head_seen) {
-            Some(over) => Poll::Ready(over),
+            Some(over) => Poll::Ready(Some(over)),
             None => Poll::Pending,
         }
     })
@@ -215,6 +262,7 @@ async fn answer(
     connection.watched.phase.set(Phase::Busy);
     let is_bare = connection.watched.lines.borrow().has_bare();
     connection.downstream.bare_lines.set(is_bare);
+    let request = request.map(Inbound::Http1);
     let mut response = entry.proxy.handle(request, &connection.downstream).await;
     if connection.task().is_expired() {
         // What is left is to hand the answer over.
@@ -222,15 +270,24 @@ async fn answer(
             .task()
             .limit(Some(Instant::now() + entry.settings.timeouts.body));
     }
-    if let Some(plan) = entry.leaving()
-        && plan.announces(Instant::now(), entry.proxy.random())
-    {
+    if announces_end(&entry, &connection) {
         response
             .headers_mut()
             .insert(CONNECTION, HeaderValue::from_static("close"));
-        connection.announced.set(true);
+        connection.how.set(Some("announced"));
     }
     Ok(response.map(|body| Tracked { body, connection }))
+}
+
+/// Whether the response that comes now is the connection's last.
+fn announces_end(entry: &Entry, connection: &Connection) -> bool {
+    let leaves = entry
+        .leaving()
+        .is_some_and(|plan| plan.announces(Instant::now(), entry.proxy.random()));
+    leaves
+        || connection
+            .end_at()
+            .is_some_and(|end_at| end_at <= Instant::now())
 }
 
 /// A response's body that tells its connection when it ends.
@@ -278,18 +335,21 @@ async fn close(entry: &Entry, connection: &Connection, over: Over) {
         return;
     }
     match over {
-        Over::Done | Over::Broken if connection.announced.get() => {
-            metrics.downstream_closed(entry.name(), "announced")
+        Over::Done | Over::Broken => {
+            if let Some(how) = connection.how.get() {
+                metrics.downstream_closed(entry.name(), how);
+            }
         }
-        Over::Done | Over::Broken => {}
         Over::Refused(refusal) => entry.proxy.refused(&connection.downstream, refusal),
         Over::Idle => metrics.downstream_closed(entry.name(), "idle"),
         Over::SlowHead => {
             entry
                 .proxy
                 .refused(&connection.downstream, Refusal::SlowHead);
-            // Whoever is too slow to ask may be gone.
-            let _ = tokio::time::timeout(LINGER, stream.write_all(SLOW_HEAD)).await;
+            if connection.watched.phase.get() != Phase::Streams {
+                // Whoever is too slow to ask may be gone.
+                let _ = tokio::time::timeout(LINGER, stream.write_all(SLOW_HEAD)).await;
+            }
         }
         Over::Stalled | Over::Forced => {
             metrics.downstream_closed(entry.name(), "forced");

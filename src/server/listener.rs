@@ -21,6 +21,7 @@ use tracing::{debug, info, warn};
 
 use super::connection::{Connection, serve};
 use super::crowd::{Counted, Crowd};
+use super::date::Dates;
 use super::{Plan, Settings};
 use crate::net::proxy_protocol::{self, Ends};
 use crate::net::{Stream, tls, tune_downstream};
@@ -46,6 +47,7 @@ pub struct Entry {
     local: SocketAddr,
     connections: RefCell<Vec<Rc<Connection>>>,
     leaving: Cell<Option<Plan>>,
+    pub(super) dates: Dates,
     broken_start_told: Cell<Option<Instant>>,
     stop: CancellationToken,
     forced: CancellationToken,
@@ -85,6 +87,7 @@ impl Entry {
             crowd,
             connections: RefCell::default(),
             leaving: Cell::new(None),
+            dates: Dates::default(),
             broken_start_told: Cell::new(None),
             stop: CancellationToken::new(),
             forced: CancellationToken::new(),
@@ -133,7 +136,7 @@ impl Entry {
     pub fn leave(&self, plan: Plan) {
         self.leaving.set(Some(plan));
         for connection in self.connections.borrow().iter() {
-            connection.leave(plan.idle_moment(self.proxy.random()));
+            connection.leave(&plan, self.proxy.random());
         }
     }
 
@@ -278,7 +281,7 @@ impl Entry {
     async fn welcome(self: &Rc<Self>, stream: Stream, ends: Ends) {
         let connection = Connection::new(self, stream, ends.client, ends.local);
         if let Some(plan) = self.leaving.get() {
-            connection.leave(plan.idle_moment(self.proxy.random()));
+            connection.leave(&plan, self.proxy.random());
         }
         self.opened(&connection);
         serve(self.clone(), connection).await;
@@ -288,6 +291,11 @@ impl Entry {
         let mut connections = self.connections.borrow_mut();
         connection.index.set(connections.len());
         connections.push(connection.clone());
+    }
+
+    /// Work of a connection beside the connection itself.
+    pub(super) fn spawn(&self, work: impl Future<Output = ()> + 'static) {
+        self.tracker.spawn_local(work);
     }
 
     /// A connection is closed.

@@ -2,10 +2,13 @@
 //!
 //! * [`listener`](Entry): one socket of one listener on one worker.
 //! * `connection`: one connection, from its first byte to its lingering close.
+//! * `http2`: what is spoken on it when it is not HTTP/1. TLS decides by ALPN, a clear listener by the first bytes (`wire`).
 //! * [`Plan`]: our own leaving, as moments in time (P11).
 
 mod connection;
 mod crowd;
+mod date;
+mod http2;
 mod lines;
 mod listener;
 mod shutdown;
@@ -36,6 +39,8 @@ pub struct Settings {
     pub tls: Option<crate::net::tls::Settings>,
     /// What becomes of field names with an underscore.
     pub underscores: Underscores,
+    /// Whether HTTP/2 is spoken, too.
+    pub http2: bool,
     /// `x-tidegate-endpoint` and `x-tidegate-attempts` on responses.
     pub debug_headers: bool,
     /// Time limits of its connections.
@@ -53,6 +58,10 @@ pub struct Timeouts {
     pub body: Duration,
     /// An idle connection is closed after this; longer than the idle timeout of the balancer in front (AWS ALB: 60 s).
     pub keep_alive: Duration,
+    /// HTTP/2: a client with open streams from which nothing comes for so long is asked, and given up after as long again.
+    pub ping: Duration,
+    /// A connection ends well at this age, give or take a tenth; zero is never.
+    pub max_connection_age: Duration,
 }
 
 impl Default for Timeouts {
@@ -61,6 +70,8 @@ impl Default for Timeouts {
             header: Duration::from_secs(10),
             body: Duration::from_secs(60),
             keep_alive: Duration::from_secs(75),
+            ping: Duration::from_secs(30),
+            max_connection_age: Duration::ZERO,
         }
     }
 }
@@ -78,6 +89,16 @@ pub struct Limits {
     pub connections: u32,
     /// Open connections of one client, over all workers; more are closed at once. 0 bounds nothing.
     pub connections_per_client: u32,
+    /// HTTP/2: open streams of a connection.
+    pub streams: u32,
+    /// HTTP/2: bytes of one upload that may be on their way.
+    pub stream_window: u32,
+    /// HTTP/2: the same for all uploads of a connection.
+    pub connection_window: u32,
+    /// HTTP/2: streams that a client has opened and reset before they were looked at; more end the connection.
+    pub resets: u32,
+    /// HTTP/2: streams of a connection that were reset for the client's errors; more end it.
+    pub stream_errors: u32,
 }
 
 impl Default for Limits {
@@ -88,6 +109,11 @@ impl Default for Limits {
             target_bytes: 16 * 1024,
             connections: 100_000,
             connections_per_client: 0,
+            streams: 128,
+            stream_window: 256 * 1024,
+            connection_window: 1024 * 1024,
+            resets: 20,
+            stream_errors: 1024,
         }
     }
 }

@@ -32,6 +32,9 @@ const IDLE_MAX: Duration = Duration::from_secs(10);
 /// What ending in-flight work and flushing may take at the most: boundary waits are two seconds.
 const ENDING_MAX: Duration = Duration::from_millis(2_500);
 
+/// What telling the last streams may take.
+const FORCE_MAX: Duration = Duration::from_millis(200);
+
 impl Plan {
     /// The plan of a budget that begins now. `wait` is part of `grace`.
     #[must_use]
@@ -55,6 +58,23 @@ impl Plan {
         let wait = self.wait_end.saturating_duration_since(self.signal);
         let done = now.saturating_duration_since(self.signal);
         done >= wait || random < done.as_secs_f64() / wait.as_secs_f64()
+    }
+
+    /// The moment at which what does not end is ended by force, a little before nothing runs any longer: each stream of an
+    /// HTTP/2 client is still told.
+    #[must_use]
+    pub fn force(&self) -> Instant {
+        self.end - ((self.end - self.cut) / 2).min(FORCE_MAX)
+    }
+
+    /// The moment at which an HTTP/2 client is told, idle or not: somewhere in what is left of the wait. `random` is a number
+    /// from 0 to 1.
+    #[must_use]
+    pub fn goaway_moment(&self, now: Instant, random: f64) -> Instant {
+        now + self
+            .wait_end
+            .saturating_duration_since(now)
+            .mul_f64(random.clamp(0.0, 1.0))
     }
 
     /// The moment from which an idle connection is closed. `random` is a number from 0 to 1.
@@ -106,6 +126,11 @@ mod tests {
             prop_assert!(plan.idle_end <= plan.cut && plan.cut <= plan.end);
             let moment = plan.idle_moment(random);
             prop_assert!(plan.wait_end <= moment && moment <= plan.idle_end);
+            let moment = plan.goaway_moment(now, random);
+            prop_assert!(plan.signal <= moment && moment <= plan.wait_end);
+            prop_assert!(plan.cut <= plan.force() && plan.force() <= plan.end);
+            let late = plan.idle_end + secs(1);
+            prop_assert_eq!(plan.goaway_moment(late, random), late);
         }
     }
 }

@@ -2,6 +2,9 @@
 //!
 //! hyper owns a connection's protocol but not its time. What it reads and writes passes through here, so the connection
 //! knows whether it is idle, in the middle of a head, or at work, and can be looked at once more before it is closed.
+//!
+//! On a clear listener the first bytes say which protocol it is. They are read as HTTP/1, straight to where hyper wants
+//! them, and looked at on the way; only what begins as HTTP/2 does is held back, so HTTP/1 pays nothing but the look.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -11,6 +14,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::http2::Frames;
 use super::lines::Lines;
 use crate::net::Stream;
 
@@ -25,6 +29,8 @@ pub(super) enum Phase {
     Head,
     /// A request is being answered.
     Busy,
+    /// HTTP/2: streams come and go.
+    Streams,
 }
 
 /// The state of a connection, shared by hyper's end and ours.
@@ -40,7 +46,26 @@ pub(super) struct Watched {
     pub(super) blocked: Cell<bool>,
     /// It has taken something since somebody asked.
     pub(super) wrote: Cell<bool>,
+    /// Something has come since this was last taken back.
+    pub(super) heard: Cell<bool>,
+    opening: RefCell<Opening>,
+    /// Over HTTP/2.
+    frames: RefCell<Option<Frames>>,
 }
+
+/// The beginning of a connection.
+#[derive(Debug)]
+enum Opening {
+    /// What is spoken is known, and nothing is held back.
+    Over,
+    /// It may be either; so much has come, and is the beginning of HTTP/2's preface.
+    Unclear(Vec<u8>),
+    /// It is HTTP/2, and so much has come of it.
+    Http2(Vec<u8>),
+}
+
+/// How every HTTP/2 client begins (RFC 9113, section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Pieces that come to this much together are written as one.
 const TOGETHER_MAX: usize = 1024;
@@ -52,7 +77,13 @@ pub(super) struct Wire {
 }
 
 impl Watched {
-    pub(super) fn new(stream: Stream) -> Rc<Self> {
+    /// `unclear`: its first bytes say what is spoken; otherwise that is known.
+    pub(super) fn new(stream: Stream, unclear: bool) -> Rc<Self> {
+        let opening = if unclear {
+            Opening::Unclear(Vec::new())
+        } else {
+            Opening::Over
+        };
         Rc::new(Self {
             stream: RefCell::new(stream),
             phase: Cell::new(Phase::New),
@@ -60,7 +91,27 @@ impl Watched {
             ended: Cell::new(false),
             blocked: Cell::new(false),
             wrote: Cell::new(false),
+            heard: Cell::new(false),
+            opening: RefCell::new(opening),
+            frames: RefCell::new(None),
         })
+    }
+
+    /// Its frames are looked at from now on.
+    pub(super) fn speak_http2(&self) {
+        self.phase.set(Phase::Streams);
+        self.frames.replace(Some(Frames::new(PREFACE.len())));
+    }
+
+    /// Whether the head of a request is under way on one of its streams.
+    pub(super) fn in_head(&self) -> bool {
+        let frames = self.frames.borrow();
+        frames.as_ref().is_some_and(Frames::in_head)
+    }
+
+    /// Its first bytes have turned out to be HTTP/2, and are held back for whoever speaks that.
+    pub(super) fn begins_as_http2(&self) -> bool {
+        matches!(&*self.opening.borrow(), Opening::Http2(_))
     }
 
     /// hyper's end.
@@ -91,19 +142,82 @@ impl AsyncRead for Wire {
     ) -> Poll<io::Result<()>> {
         let watched = &self.watched;
         let before = buf.filled().len();
-        ready!(Pin::new(&mut *watched.stream.borrow_mut()).poll_read(cx, buf))?;
+        let read = watched.poll_either(cx, buf);
+        if let Some(frames) = &mut *watched.frames.borrow_mut() {
+            frames.feed(&buf.filled()[before..]);
+        }
+        read
+    }
+}
+
+impl Watched {
+    fn poll_either(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let mut opening = self.opening.borrow_mut();
+        match &mut *opening {
+            Opening::Over => self.poll_read(cx, buf),
+            Opening::Unclear(_) => self.poll_opening(&mut opening, cx, buf),
+            Opening::Http2(held) => {
+                let rest = held.split_off(held.len().min(buf.remaining()));
+                buf.put_slice(held);
+                *opening = if rest.is_empty() {
+                    Opening::Over
+                } else {
+                    Opening::Http2(rest)
+                };
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+
+    fn poll_read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut *self.stream.borrow_mut()).poll_read(cx, buf))?;
         if buf.filled().len() == before {
-            watched.ended.set(true);
+            self.ended.set(true);
             return Poll::Ready(Ok(()));
         }
-        if matches!(watched.phase.get(), Phase::New | Phase::Idle) {
-            watched.phase.set(Phase::Head);
-            watched.lines.take();
+        self.heard.set(true);
+        if matches!(self.phase.get(), Phase::New | Phase::Idle) {
+            self.phase.set(Phase::Head);
+            self.lines.take();
         }
-        if watched.phase.get() == Phase::Head {
-            watched.lines.borrow_mut().feed(&buf.filled()[before..]);
+        if self.phase.get() == Phase::Head {
+            self.lines.borrow_mut().feed(&buf.filled()[before..]);
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Reads what may be either protocol. HTTP/2 is never handed over: what has come of it is held back.
+    fn poll_opening(
+        &self,
+        opening: &mut Opening,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let Opening::Unclear(held) = opening else {
+            return Poll::Ready(Ok(()));
+        };
+        let before = buf.filled().len();
+        loop {
+            buf.put_slice(held);
+            if self.poll_read(cx, buf)?.is_pending() {
+                buf.set_filled(before);
+                return Poll::Pending;
+            }
+            let seen = &buf.filled()[before..];
+            let more = seen.len() > held.len();
+            if seen.starts_with(PREFACE) {
+                *opening = Opening::Http2(seen.to_vec());
+                buf.set_filled(before);
+                return Poll::Pending;
+            }
+            if !(more && PREFACE.starts_with(seen)) {
+                *opening = Opening::Over;
+                return Poll::Ready(Ok(()));
+            }
+            *held = seen.to_vec();
+            buf.set_filled(before);
+        }
     }
 }
 
@@ -155,5 +269,79 @@ impl AsyncWrite for Wire {
     /// hyper is done; how the connection is closed is for the connection to decide.
     fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    /// Sends pieces, and returns what is read as HTTP/1, or else what an HTTP/2 reader finds.
+    fn open(pieces: &[&[u8]]) -> (bool, Vec<u8>) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let (mut client, ours) = tokio::io::duplex(1024);
+            let watched = Watched::new(Stream::Memory(ours), true);
+            let mut wire = watched.wire();
+            let mut read = Vec::new();
+            let mut buf = [0; 512];
+            for piece in pieces {
+                client.write_all(piece).await.unwrap();
+                if watched.begins_as_http2() {
+                    continue;
+                }
+                let waker = std::task::Waker::noop();
+                let mut buf = ReadBuf::new(&mut buf);
+                if let Poll::Ready(done) =
+                    Pin::new(&mut wire).poll_read(&mut Context::from_waker(waker), &mut buf)
+                {
+                    done.unwrap();
+                    read.extend_from_slice(buf.filled());
+                }
+            }
+            drop(client);
+            let http2 = watched.begins_as_http2();
+            assert!(
+                !http2 || read.is_empty(),
+                "nothing of HTTP/2 is handed to HTTP/1"
+            );
+            watched.wire().read_to_end(&mut read).await.unwrap();
+            (http2, read)
+        })
+    }
+
+    #[test]
+    fn tells_the_protocols_apart_wherever_the_first_bytes_are_split() {
+        for (sent, is_http2) in [
+            ([PREFACE, b"and frames"].concat(), true),
+            (b"PRI * HTTP/1.1\r\nhost: a\r\n\r\n12345678".to_vec(), false),
+            (b"PRIVATE / HTTP/1.1\r\nhost: a\r\n\r\n".to_vec(), false),
+            (b"GET / HTTP/1.1\r\nhost: a\r\n\r\n".to_vec(), false),
+            (b"PRI * HT".to_vec(), false),
+        ] {
+            for cut in 0..sent.len() {
+                let (front, back) = sent.split_at(cut);
+                assert_eq!(
+                    open(&[front, back]),
+                    (is_http2, sent.clone()),
+                    "cut at {cut}"
+                );
+            }
+            let bytes: Vec<&[u8]> = sent.chunks(1).collect();
+            assert_eq!(open(&bytes), (is_http2, sent.clone()));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn loses_no_byte(sent in prop::collection::vec(any::<u8>(), 1..100), cut in 0usize..100) {
+            let (front, back) = sent.split_at(cut.min(sent.len()));
+            prop_assert_eq!(open(&[front, back]).1, sent);
+        }
     }
 }

@@ -227,10 +227,15 @@ impl Duty {
         {
             let cut = self.proxy.cut();
             left.cut.fetch_add(cut as u32, Ordering::Relaxed);
-            if tokio::time::timeout_at(plan.end, done).await.is_err() {
+            if tokio::time::timeout_at(plan.force(), done.as_mut())
+                .await
+                .is_err()
+            {
                 let forced: usize = entries.iter().map(|entry| entry.force()).sum();
                 left.forced.fetch_add(forced as u32, Ordering::Relaxed);
                 debug!(forced, "the budget is over");
+                // What is not written by the end is lost, and counted above.
+                let _ = tokio::time::timeout_at(plan.end, done).await;
             }
         }
         self.proxy.metrics().flush();

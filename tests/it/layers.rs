@@ -118,6 +118,9 @@ const FENCES: &[(&str, &[&str])] = &[
         "hyper",
         &["pool/", "proxy/", "server/", "admin/", "rehearse/"],
     ),
+    // In `net/` and `config/` it is the name of a protocol.
+    ("h2", &["pool/", "proxy/", "server/", "net/", "config/"]),
+    ("httpdate", &["server/date.rs"]),
     ("axum", &["admin/", "app/"]),
     ("tower_http", &["admin/"]),
     ("notify", &["discovery/file/"]),

@@ -21,6 +21,7 @@ mod deadline;
 mod discovery;
 mod drain;
 mod fallback;
+mod http2;
 mod identity;
 mod layers;
 mod refusal;

@@ -13,6 +13,7 @@ mod files;
 mod message;
 mod patience;
 mod setup;
+pub(crate) mod stream_client;
 mod tidegate;
 
 pub(crate) use admin::{Answer, Events};
@@ -23,6 +24,7 @@ pub(crate) use files::EndpointFile;
 pub(crate) use message::Head;
 pub(crate) use patience::{PATIENCE, SLACK, eventually};
 pub(crate) use setup::Setup;
+pub(crate) use stream_client::StreamClient;
 pub(crate) use tidegate::{Tidegate, binary};
 
 /// How the other side ended a connection.

@@ -26,6 +26,8 @@ pub struct Settings {
     pub min_version: Version,
     /// Certificates that clients show.
     pub clients: Option<ClientCertificates>,
+    /// Whether HTTP/2 is offered.
+    pub http2: bool,
 }
 
 /// Certificates that clients show (mutual TLS).
@@ -125,7 +127,7 @@ impl fmt::Debug for Acceptor {
 }
 
 /// What is spoken inside, the preferred one first (ALPN, RFC 7301).
-const PROTOCOLS: [&[u8]; 1] = [b"http/1.1"];
+const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 impl Settings {
     fn read(&self, known: Option<&ServerConfig>) -> Result<InForce, TlsError> {
@@ -158,7 +160,8 @@ impl Settings {
             }
         };
         let mut config = builder.with_cert_resolver(Arc::new(ByName::of(&pairs)));
-        config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+        let protocols = &PROTOCOLS[usize::from(!self.http2)..];
+        config.alpn_protocols = protocols.iter().map(|it| it.to_vec()).collect();
         config.ticketer = self.ticketer(known)?;
         let expiries = self.certificates.iter().zip(&pairs);
         Ok(InForce {

@@ -87,6 +87,7 @@ fn settings(certificates: Vec<Certificate>) -> Settings {
         certificates,
         min_version: Version::Tls12,
         clients: None,
+        http2: true,
     }
 }
 

@@ -1,0 +1,241 @@
+//! One stream: a request, and its answer as frames.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream, SendStream};
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, EXPECT};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body::Body as _;
+use tokio::time::Instant;
+
+use super::streams::Place;
+use crate::proxy::{Body, Downstream, Inbound, Refusal};
+
+/// What is asked of the client's windows at a time: enough for a full frame, and no more than other streams can spare.
+const AT_ONCE: usize = 16 * 1024;
+
+/// How long a client may take to take what ends an event stream well.
+const LAST_WAIT: Duration = Duration::from_secs(2);
+
+/// Serves a stream to its end.
+pub(super) async fn serve(
+    place: Place,
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+) {
+    let head_only = request.method() == Method::HEAD;
+    let known = &place.connection.downstream;
+    let downstream = Rc::new(Downstream {
+        client: known.client,
+        local: known.local,
+        entrance: known.entrance.clone(),
+        task: place.task().clone(),
+        reset: false.into(),
+        uploading: false.into(),
+        bare_lines: false.into(),
+    });
+    let settings = &place.entry.settings;
+    if request.headers().len() > settings.limits.headers as usize {
+        place.entry.proxy.refused(&downstream, Refusal::TooLarge);
+        let mut response = Response::new(());
+        *response.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        // A client that has gone needs no answer.
+        let _ = respond.send_response(response, true);
+        return;
+    }
+    let Some(response) = answer(&place, request, &mut respond, &downstream).await else {
+        return;
+    };
+    if downstream.task.is_expired() || response.body().is_ours() {
+        // What is left is to hand the answer over.
+        let limit = Instant::now() + settings.timeouts.body;
+        downstream.task.limit(Some(limit));
+    }
+    let (head, body) = prepare(&place, response);
+    let is_over = head_only || body.is_end_stream();
+    if let Ok(stream) = respond.send_response(head, is_over)
+        && !is_over
+    {
+        let mut outgoing = Outgoing {
+            place: &place,
+            stream,
+            body,
+            chunk: Bytes::new(),
+            last: false,
+            wrote: false,
+        };
+        std::future::poll_fn(|cx| outgoing.poll(cx)).await;
+    }
+}
+
+/// The answer to a request; none when there is nobody to hear it any more.
+async fn answer(
+    place: &Place,
+    request: Request<RecvStream>,
+    respond: &mut SendResponse<Bytes>,
+    downstream: &Rc<Downstream>,
+) -> Option<Response<Body>> {
+    let mut expectant = request.headers().contains_key(EXPECT);
+    let request = request.map(Inbound::Http2);
+    let mut handled = pin!(place.entry.proxy.handle(request, downstream));
+    std::future::poll_fn(|cx| {
+        place.task().register(cx.waker());
+        if place.connection.forced.get() {
+            respond.send_reset(Reason::INTERNAL_ERROR);
+            return Poll::Ready(None);
+        }
+        // Reset by the client, or gone with its connection: dropping the request takes it back from its endpoint.
+        if respond.poll_reset(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        let answer = handled.as_mut().poll(cx);
+        if expectant && answer.is_pending() && downstream.uploading.get() {
+            expectant = false;
+            let mut go_on = Response::new(());
+            *go_on.status_mut() = StatusCode::CONTINUE;
+            // A client that has gone will be noticed.
+            let _ = respond.send_informational(go_on);
+        }
+        answer.map(Some)
+    })
+    .await
+}
+
+/// The head as HTTP/2 has it. That a connection is to be closed is nothing that a stream says.
+fn prepare(place: &Place, response: Response<Body>) -> (Response<()>, Body) {
+    let (mut head, body) = response.into_parts();
+    head.headers.remove(CONNECTION);
+    if !head.headers.contains_key(DATE) {
+        head.headers.insert(DATE, place.entry.dates.now());
+    }
+    if !body.is_end_stream()
+        && let Some(length) = body.size_hint().exact()
+        && !head.headers.contains_key(CONTENT_LENGTH)
+    {
+        head.headers
+            .insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    (Response::from_parts(head, ()), body)
+}
+
+/// A body on its way to the client.
+struct Outgoing<'p> {
+    place: &'p Place,
+    stream: SendStream<Bytes>,
+    body: Body,
+    /// What waits for the client's windows.
+    chunk: Bytes,
+    /// Nothing comes after it.
+    last: bool,
+    /// The client has taken something since its time began.
+    wrote: bool,
+}
+
+impl Outgoing<'_> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.place.task().register(cx.waker());
+        if self.place.connection.forced.get() {
+            return self.reset();
+        }
+        if self.stream.poll_reset(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        self.renew();
+        loop {
+            while !self.chunk.is_empty() {
+                match self.poll_send(cx) {
+                    Poll::Ready(true) => {}
+                    Poll::Ready(false) => return Poll::Ready(()),
+                    Poll::Pending => return self.poll_stopped(cx),
+                }
+            }
+            if self.last {
+                return Poll::Ready(());
+            }
+            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                None => {
+                    // Fails only when the client has gone, as below.
+                    let _ = self.stream.send_data(Bytes::new(), true);
+                    return Poll::Ready(());
+                }
+                Some(Err(_)) => return self.reset(),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => self.take(data),
+                    Err(frame) => {
+                        if let Ok(trailers) = frame.into_trailers() {
+                            let _ = self.stream.send_trailers(trailers);
+                        }
+                        return Poll::Ready(());
+                    }
+                },
+            }
+        }
+    }
+
+    /// A client that is slow but takes something is not idle, as over HTTP/1.
+    fn renew(&mut self) {
+        let task = self.place.task();
+        if task.is_expired() && !self.chunk.is_empty() && std::mem::take(&mut self.wrote) {
+            task.limit(Some(
+                Instant::now() + self.place.entry.settings.timeouts.body,
+            ));
+        }
+    }
+
+    fn take(&mut self, data: Bytes) {
+        self.last = self.body.is_end_stream();
+        if data.is_empty() && self.last {
+            let _ = self.stream.send_data(data, true);
+            return;
+        }
+        self.chunk = data;
+    }
+
+    /// Sends as much as the client's windows allow. False when the client has gone.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        if self.stream.capacity() == 0 {
+            self.stream.reserve_capacity(self.chunk.len().min(AT_ONCE));
+        }
+        while self.stream.capacity() == 0 {
+            match ready!(self.stream.poll_capacity(cx)) {
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Poll::Ready(false),
+            }
+        }
+        self.wrote = true;
+        let size = self.stream.capacity().min(self.chunk.len());
+        let data = self.chunk.split_to(size);
+        let is_end = self.last && self.chunk.is_empty();
+        Poll::Ready(self.stream.send_data(data, is_end).is_ok())
+    }
+
+    /// The client takes nothing, so the body is not asked. It may have to end all the same.
+    fn poll_stopped(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.body.poll_stopped(cx) {
+            Poll::Ready(Err(_)) => return self.reset(),
+            Poll::Ready(Ok(())) if !self.last => {
+                // What waits is the end of a body that ends well, if it is taken in time.
+                self.last = true;
+                let limit = Instant::now() + LAST_WAIT;
+                self.place.task().limit(Some(limit));
+            }
+            _ => {}
+        }
+        if self.place.task().is_expired() {
+            return self.reset();
+        }
+        Poll::Pending
+    }
+
+    /// What is incomplete must not look whole.
+    fn reset(&mut self) -> Poll<()> {
+        self.stream.send_reset(Reason::INTERNAL_ERROR);
+        Poll::Ready(())
+    }
+}

@@ -1,0 +1,439 @@
+//! An HTTP/2 client that writes its frames by hand, and remembers every frame that comes.
+
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+use super::PATIENCE;
+
+/// How every client begins.
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Types of frames (RFC 9113, section 6).
+pub(crate) const DATA: u8 = 0;
+pub(crate) const HEADERS: u8 = 1;
+pub(crate) const RST_STREAM: u8 = 3;
+pub(crate) const SETTINGS: u8 = 4;
+pub(crate) const PING: u8 = 6;
+pub(crate) const GOAWAY: u8 = 7;
+pub(crate) const WINDOW_UPDATE: u8 = 8;
+
+/// Flags of frames.
+pub(crate) const END_STREAM: u8 = 1;
+pub(crate) const ACK: u8 = 1;
+pub(crate) const END_HEADERS: u8 = 4;
+
+/// Codes of errors (RFC 9113, section 7).
+pub(crate) const NO_ERROR: u32 = 0;
+pub(crate) const PROTOCOL_ERROR: u32 = 1;
+pub(crate) const INTERNAL_ERROR: u32 = 2;
+pub(crate) const CANCEL: u32 = 8;
+pub(crate) const ENHANCE_YOUR_CALM: u32 = 11;
+
+/// A connection to tidegate. What comes is only read when somebody waits for it.
+pub(crate) struct StreamClient {
+    io: Box<dyn Both>,
+    unread: Vec<u8>,
+    decoder: loona_hpack::Decoder<'static>,
+    next: u32,
+    /// Whether PINGs are answered.
+    answers: bool,
+    /// What each window begins with, and whether it is opened again for what has come.
+    window: Option<u32>,
+    seen: Seen,
+}
+
+/// Everything that has come.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    pub(crate) streams: BTreeMap<u32, Stream>,
+    /// The last stream and the code of each GOAWAY.
+    pub(crate) goaways: Vec<(u32, u32)>,
+    /// PINGs that are no answers.
+    pub(crate) pings: usize,
+    /// Settings, by their number.
+    pub(crate) settings: BTreeMap<u16, u32>,
+    /// Bytes of DATA frames.
+    pub(crate) data: usize,
+    /// The connection has ended.
+    pub(crate) ended: bool,
+}
+
+/// What has come of an answer.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Stream {
+    /// Codes of interim answers.
+    pub(crate) interim: Vec<u16>,
+    pub(crate) fields: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+    pub(crate) trailers: Vec<(String, String)>,
+    /// It has come to its end.
+    pub(crate) whole: bool,
+    /// It was reset, with this code.
+    pub(crate) reset: Option<u32>,
+}
+
+impl Stream {
+    /// The status; 0 before it has come.
+    pub(crate) fn status(&self) -> u16 {
+        self.field(":status")
+            .map_or(0, |text| text.parse().unwrap())
+    }
+
+    /// A field of the head.
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
+        let found = self.fields.iter().find(|(own, _)| own == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// The body as text.
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    fn is_over(&self) -> bool {
+        self.whole || self.reset.is_some()
+    }
+}
+
+trait Both: Read + Write + Send {}
+impl<T: Read + Write + Send> Both for T {}
+
+impl StreamClient {
+    /// Connects with prior knowledge, with windows that let everything through.
+    #[track_caller]
+    pub(crate) fn connect(address: SocketAddr) -> Self {
+        let mut client = Self::silent(address);
+        client.begin(None);
+        client
+    }
+
+    /// Connects with windows of this size, which stay shut once they are used up.
+    #[track_caller]
+    pub(crate) fn with_window(address: SocketAddr, window: u32) -> Self {
+        let mut client = Self::silent(address);
+        client.begin(Some(window));
+        client
+    }
+
+    /// Connects and sends nothing.
+    #[track_caller]
+    pub(crate) fn silent(address: SocketAddr) -> Self {
+        Self::over(tcp(address))
+    }
+
+    /// Connects over TLS, offering these protocols. Returns what was chosen.
+    #[track_caller]
+    pub(crate) fn tls(address: SocketAddr, ca: &str, offers: &[&str]) -> (Self, Option<String>) {
+        let mut roots = RootCertStore::empty();
+        roots
+            .add(CertificateDer::from_pem_slice(ca.as_bytes()).unwrap())
+            .unwrap();
+        let mut config = ClientConfig::builder()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = offers.iter().map(|it| it.as_bytes().to_vec()).collect();
+        let name = ServerName::try_from("shop.test").unwrap();
+        let mut tls = ClientConnection::new(Arc::new(config), name).unwrap();
+        let mut tcp = tcp(address);
+        while tls.is_handshaking() {
+            tls.complete_io(&mut tcp).unwrap();
+        }
+        let chosen = tls.alpn_protocol();
+        let chosen = chosen.map(|name| String::from_utf8_lossy(name).into_owned());
+        (Self::over(StreamOwned::new(tls, tcp)), chosen)
+    }
+
+    fn over(io: impl Both + 'static) -> Self {
+        Self {
+            io: Box::new(io),
+            unread: Vec::new(),
+            decoder: loona_hpack::Decoder::new(),
+            next: 1,
+            answers: true,
+            window: None,
+            seen: Seen::default(),
+        }
+    }
+
+    /// Sends the preface.
+    #[track_caller]
+    pub(crate) fn begin(&mut self, window: Option<u32>) {
+        self.window = window;
+        let mut settings = vec![0, 4];
+        settings.extend(window.unwrap_or(1 << 30).to_be_bytes());
+        self.send(PREFACE);
+        self.frame(SETTINGS, 0, 0, &settings);
+        if window.is_none() {
+            self.frame(WINDOW_UPDATE, 0, 0, &(1u32 << 30).to_be_bytes());
+        }
+    }
+
+    /// Answers no PING from now on, or again.
+    pub(crate) fn answer_pings(&mut self, answers: bool) {
+        self.answers = answers;
+    }
+
+    /// Sends a request without a body. Returns its stream.
+    #[track_caller]
+    pub(crate) fn ask(&mut self, path: &str) -> u32 {
+        self.open("GET", path, &[], END_STREAM)
+    }
+
+    /// Sends a request without a body, and takes the answer.
+    #[track_caller]
+    pub(crate) fn get(&mut self, path: &str) -> Stream {
+        let stream = self.ask(path);
+        self.answer(stream)
+    }
+
+    /// Opens a stream. Returns it.
+    #[track_caller]
+    pub(crate) fn open(
+        &mut self,
+        method: &str,
+        path: &str,
+        more: &[(&str, &str)],
+        flags: u8,
+    ) -> u32 {
+        let mut fields = vec![
+            (":method", method),
+            (":scheme", "http"),
+            (":authority", "shop.test"),
+            (":path", path),
+        ];
+        fields.extend(more);
+        self.open_with(&fields, flags)
+    }
+
+    /// Opens a stream with exactly these fields. Returns it.
+    #[track_caller]
+    pub(crate) fn open_with(&mut self, fields: &[(&str, &str)], flags: u8) -> u32 {
+        let stream = self.next;
+        self.next += 2;
+        self.frame(HEADERS, END_HEADERS | flags, stream, &block(fields));
+        stream
+    }
+
+    /// Sends some of a stream's body.
+    #[track_caller]
+    pub(crate) fn data(&mut self, stream: u32, data: &[u8], flags: u8) {
+        self.frame(DATA, flags, stream, data);
+    }
+
+    /// Resets a stream.
+    #[track_caller]
+    pub(crate) fn reset(&mut self, stream: u32, code: u32) {
+        self.frame(RST_STREAM, 0, stream, &code.to_be_bytes());
+    }
+
+    /// Sends a frame.
+    #[track_caller]
+    pub(crate) fn frame(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+        self.send(&frame(kind, flags, stream, payload));
+    }
+
+    /// Sends these bytes.
+    #[track_caller]
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
+        self.io.write_all(bytes).unwrap();
+        self.io.flush().unwrap();
+    }
+
+    /// Sends these bytes, or as many as are taken before the other side is gone.
+    pub(crate) fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.io.write_all(bytes)?;
+        self.io.flush()
+    }
+
+    /// Everything that has come so far.
+    pub(crate) fn seen(&self) -> &Seen {
+        &self.seen
+    }
+
+    /// Waits for the end of a stream, whatever it is.
+    #[track_caller]
+    pub(crate) fn answer(&mut self, stream: u32) -> Stream {
+        self.until("an answer", |seen| {
+            seen.streams
+                .get(&stream)
+                .filter(|stream| stream.is_over())
+                .cloned()
+        })
+    }
+
+    /// Waits until so many bytes of a stream's body have come.
+    #[track_caller]
+    pub(crate) fn body_of(&mut self, stream: u32, bytes: usize) -> Vec<u8> {
+        self.until("a body", |seen| {
+            let body = &seen.streams.get(&stream)?.body;
+            (body.len() >= bytes).then(|| body.clone())
+        })
+    }
+
+    /// Waits until everything that was sent before has been read.
+    #[track_caller]
+    pub(crate) fn settle(&mut self) {
+        // An unknown stream's frame would be an error, a PING is answered in order.
+        self.frame(PING, 0, 0, b"settled?");
+        loop {
+            let (kind, flags, payload) = self.read_frame().expect("an answer to a PING");
+            if kind == PING && flags & ACK != 0 && payload == b"settled?" {
+                return;
+            }
+        }
+    }
+
+    /// Waits until the other side ends the connection.
+    #[track_caller]
+    pub(crate) fn end(&mut self) {
+        self.until("the end", |seen| seen.ended.then_some(()));
+    }
+
+    /// Waits until what has come says so.
+    #[track_caller]
+    pub(crate) fn until<T>(&mut self, what: &str, ask: impl Fn(&Seen) -> Option<T>) -> T {
+        loop {
+            if let Some(answer) = ask(&self.seen) {
+                return answer;
+            }
+            assert!(!self.seen.ended, "no {what} but {:?}", self.seen);
+            self.read_frame();
+        }
+    }
+
+    #[track_caller]
+    fn read_frame(&mut self) -> Option<(u8, u8, Vec<u8>)> {
+        let head = self.take(9)?;
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+        let (kind, flags) = (head[3], head[4]);
+        let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+        let payload = self.take(length)?;
+        self.note(kind, flags, stream, &payload);
+        Some((kind, flags, payload))
+    }
+
+    #[track_caller]
+    fn note(&mut self, kind: u8, flags: u8, id: u32, payload: &[u8]) {
+        let word = |at: usize| u32::from_be_bytes(payload[at..at + 4].try_into().unwrap());
+        let stream = self.seen.streams.entry(id).or_default();
+        match kind {
+            HEADERS => {
+                assert!(flags & END_HEADERS != 0, "heads of tests are short");
+                let fields = self.decoder.decode(payload).unwrap().into_iter();
+                let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+                let fields: Vec<_> = fields
+                    .map(|(name, value)| (text(name), text(value)))
+                    .collect();
+                if !stream.fields.is_empty() {
+                    stream.trailers = fields;
+                } else if fields[0].1.starts_with('1') {
+                    stream.interim.push(fields[0].1.parse().unwrap());
+                } else {
+                    stream.fields = fields;
+                }
+            }
+            DATA => {
+                self.seen.data += payload.len();
+                stream.body.extend_from_slice(payload);
+            }
+            RST_STREAM => stream.reset = Some(word(0)),
+            GOAWAY => self.seen.goaways.push((word(0), word(4))),
+            SETTINGS if flags & ACK == 0 => {
+                for one in payload.chunks(6) {
+                    let value = u32::from_be_bytes(one[2..].try_into().unwrap());
+                    let number = u16::from_be_bytes([one[0], one[1]]);
+                    self.seen.settings.insert(number, value);
+                }
+                // A server that has gone needs no answer.
+                let _ = self.try_send(&frame(SETTINGS, ACK, 0, &[]));
+            }
+            PING if flags & ACK == 0 => {
+                self.seen.pings += 1;
+                if self.answers {
+                    let _ = self.try_send(&frame(PING, ACK, 0, payload));
+                }
+            }
+            _ => {}
+        }
+        if matches!(kind, HEADERS | DATA)
+            && flags & END_STREAM != 0
+            && let Some(stream) = self.seen.streams.get_mut(&id)
+        {
+            stream.whole = true;
+        }
+    }
+
+    #[track_caller]
+    fn take(&mut self, size: usize) -> Option<Vec<u8>> {
+        let mut bytes = [0; 64 * 1024];
+        while self.unread.len() < size {
+            match self.io.read(&mut bytes) {
+                Ok(0) => {
+                    self.seen.ended = true;
+                    return None;
+                }
+                Ok(read) => self.unread.extend_from_slice(&bytes[..read]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    panic!("nothing came within {PATIENCE:?} after {:?}", self.seen)
+                }
+                Err(_) => {
+                    self.seen.ended = true;
+                    return None;
+                }
+            }
+        }
+        Some(self.unread.drain(..size).collect())
+    }
+}
+
+#[track_caller]
+fn tcp(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// A frame.
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
+    frame.extend([kind, flags]);
+    frame.extend(stream.to_be_bytes());
+    frame.extend(payload);
+    frame
+}
+
+/// A block of fields, each as a literal that nobody remembers (RFC 7541, section 6.2.2).
+pub(crate) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
+    let mut block = Vec::new();
+    for (name, value) in fields {
+        block.push(0);
+        for text in [name, value] {
+            number(&mut block, text.len());
+            block.extend(text.as_bytes());
+        }
+    }
+    block
+}
+
+/// A length with a prefix of seven bits (RFC 7541, section 5.1).
+fn number(block: &mut Vec<u8>, mut number: usize) {
+    if number < 127 {
+        block.push(number as u8);
+        return;
+    }
+    block.push(127);
+    number -= 127;
+    while number >= 128 {
+        block.push(number as u8 | 128);
+        number >>= 7;
+    }
+    block.push(number as u8);
+}
