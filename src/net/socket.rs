@@ -102,6 +102,24 @@ pub fn into_tokio(listener: std::net::TcpListener) -> io::Result<TcpListener> {
     TcpListener::from_std(listener)
 }
 
+/// The next connection that the kernel has accepted already; none when there is none. The kernel is asked, not the runtime:
+/// that hears of connections only when its event loop turns, and who is about to close a socket cannot wait for it.
+///
+/// # Errors
+/// As `accept(2)`.
+pub fn accept_waiting(listener: &TcpListener) -> io::Result<Option<(TcpStream, SocketAddr)>> {
+    let (socket, client) = match SockRef::from(listener).accept() {
+        Ok(accepted) => accepted,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    socket.set_nonblocking(true)?;
+    let client = client
+        .as_socket()
+        .ok_or_else(|| io::Error::other("a client without an address"))?;
+    Ok(Some((TcpStream::from_std(socket.into())?, client)))
+}
+
 fn explain(error: &io::Error, address: SocketAddr) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => {

@@ -2,13 +2,10 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::io::DuplexStream;
@@ -24,7 +21,7 @@ use super::crowd::{Counted, Crowd};
 use super::date::Dates;
 use super::{Plan, Settings};
 use crate::net::proxy_protocol::{self, Ends};
-use crate::net::{Stream, tls, tune_downstream};
+use crate::net::{Stream, accept_waiting, tls, tune_downstream};
 use crate::proxy::{Entrance, Proxy};
 
 /// Where connections come from.
@@ -122,8 +119,16 @@ impl Entry {
             }
         }
         // Whoever completed a handshake is served: a closed socket would reset them (P11).
-        while let Some(Ok(Some((stream, client)))) = acceptor.accept_now() {
-            self.admit(stream, client);
+        loop {
+            match acceptor.accept_waiting() {
+                Ok(Some((stream, client))) => self.admit(stream, client),
+                Ok(None) => break,
+                Err(error) if is_theirs(&error) => {}
+                Err(error) => {
+                    warn!(listener = %self.name(), %error, "cannot accept who waits");
+                    break;
+                }
+            }
         }
     }
 
@@ -319,10 +324,7 @@ impl Entry {
     /// A connection that went before it was accepted is nobody's fault. Without descriptors or memory, accepting again at
     /// once would only burn the processor.
     async fn pause(&self, error: &io::Error) {
-        if matches!(
-            error.kind(),
-            io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
-        ) {
+        if is_theirs(error) {
             return;
         }
         warn!(listener = %self.name(), %error, "cannot accept; pausing");
@@ -348,12 +350,28 @@ impl Acceptor {
     }
 
     /// What is there already.
-    fn accept_now(&mut self) -> Option<io::Result<Option<(Stream, SocketAddr)>>> {
-        match pin!(self.accept()).poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(accepted) => Some(accepted),
-            Poll::Pending => None,
+    fn accept_waiting(&mut self) -> io::Result<Option<(Stream, SocketAddr)>> {
+        match self {
+            Self::Tcp(listener) => Ok(accept_waiting(listener)?.map(|(stream, client)| {
+                tune_downstream(&stream);
+                (Stream::Tcp(stream), client)
+            })),
+            Self::Memory(listener) => Ok(listener.try_recv().ok().map(|stream| {
+                (
+                    Stream::Memory(stream),
+                    SocketAddr::from(([127, 0, 0, 1], 1)),
+                )
+            })),
         }
     }
+}
+
+/// Whether a connection went before it was accepted: nobody's fault, and no reason to stop.
+fn is_theirs(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
+    )
 }
 
 /// A moment from now on; far in the future when there is none.
