@@ -283,6 +283,20 @@ fn a_client_may_say_that_it_has_no_more_requests() {
 }
 
 #[test]
+fn a_client_that_closes_its_end_is_taken_to_be_gone() {
+    let a = Endpoint::start("a");
+    let tidegate = Setup::of(&[&a]).start();
+    let mut client = tidegate.connect();
+    client.ask("/held");
+    let exchange = a.held();
+    // Most who do this have closed the connection; whoever waits for an answer can close its end after it.
+    client.finish();
+    exchange.end();
+    assert_eq!(client.end(), End::Fin);
+    assert_eq!(tidegate.logged("/held")["code"], "client_closed");
+}
+
+#[test]
 fn a_slow_reader_slows_the_endpoint_and_fills_no_memory() {
     let a = Endpoint::start("a");
     let tidegate = Setup::of(&[&a]).start();

@@ -7,16 +7,13 @@
     reason = "a test that cannot go on has failed"
 )]
 
-#[expect(
-    dead_code,
-    unused_imports,
-    reason = "more tests follow and use the rest"
-)]
 #[path = "../support/mod.rs"]
 mod support;
 
 mod admin;
+mod balance;
 mod body;
+mod cli;
 mod deadline;
 mod discovery;
 mod drain;
@@ -24,9 +21,12 @@ mod fallback;
 mod http2;
 mod identity;
 mod layers;
+mod limits;
+mod log;
 mod refusal;
 mod reload;
 mod request;
 mod retry;
+mod rollout;
 mod shutdown;
 mod smuggling;

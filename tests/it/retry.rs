@@ -57,6 +57,22 @@ fn a_connection_that_does_not_come_about_in_time_sends_any_method_elsewhere() {
 }
 
 #[test]
+fn an_endpoint_that_accepts_no_more_serves_on_by_the_connections_it_has() {
+    let a = Endpoint::start("a");
+    let tidegate = Setup::of(&[&a]).workers(1).start();
+    let mut client = tidegate.connect();
+    client.get("/warm");
+    a.refuse();
+    assert_eq!(client.post("/x", "once").text(), "a");
+    let mut held = tidegate.connect();
+    held.ask("/held");
+    let _exchange = a.held();
+    assert_eq!(client.get("/").status, 503, "the one connection is in use");
+    a.listen();
+    assert_eq!(client.get("/").text(), "a");
+}
+
+#[test]
 fn the_only_endpoint_is_tried_again_and_then_it_is_503_or_504() {
     let refusing = Endpoint::refusing("a");
     let tidegate = Setup::of(&[&refusing]).start();

@@ -49,6 +49,7 @@ fn while_it_waits_it_serves_and_ever_more_answers_announce_the_end() {
     });
     assert_eq!(announced, "close");
     assert_eq!(client.end(), End::Fin);
+    drop(client);
     refuses(&tidegate);
     assert_eq!(tidegate.exit().code(), Some(0));
     let last = tidegate.told("tidegate has left").unwrap();
@@ -66,7 +67,7 @@ fn while_it_waits_it_serves_and_ever_more_answers_announce_the_end() {
 #[test]
 fn what_is_in_flight_finishes_after_the_listeners_are_closed() {
     let a = Endpoint::start("a");
-    let mut tidegate = leaving_within(&a, "50ms", "20s");
+    let mut tidegate = leaving_within(&a, "50ms", "5s");
     let mut downloading = tidegate.connect();
     downloading.ask("/held/download");
     let download = a.held();
@@ -91,6 +92,7 @@ fn what_is_in_flight_finishes_after_the_listeners_are_closed() {
         (response.text().as_str(), response.head.field("connection")),
         ("done", Some("close"))
     );
+    drop((downloading, uploading));
     assert_eq!(tidegate.exit().code(), Some(0));
     assert_eq!(tidegate.told("tidegate has left").unwrap()["cut"], 0);
 }
@@ -172,7 +174,7 @@ fn what_is_left_at_the_end_of_the_budget_is_cut_each_in_its_way() {
 #[test]
 fn whoever_the_kernel_has_accepted_is_served() {
     let a = Endpoint::start("a");
-    let mut tidegate = leaving_within(&a, "0s", "10s");
+    let mut tidegate = leaving_within(&a, "0s", "4s");
     tidegate.signal(Signal::STOP);
     let mut clients: Vec<_> = (0..10).map(|_| tidegate.connect()).collect();
     clients.iter_mut().for_each(|client| client.ask("/"));
@@ -181,6 +183,7 @@ fn whoever_the_kernel_has_accepted_is_served() {
     for client in &mut clients {
         assert_eq!(client.response().text(), "a");
     }
+    drop(clients);
     assert_eq!(tidegate.exit().code(), Some(0));
 }
 
@@ -195,6 +198,7 @@ fn an_interrupt_does_not_wait_but_finishes() {
     refuses(&tidegate);
     exchange.answer("done");
     assert_eq!(client.response().text(), "done");
+    drop(client);
     assert_eq!(tidegate.exit().code(), Some(0));
 }
 
@@ -220,7 +224,7 @@ fn a_second_signal_ends_it_at_once() {
 #[test]
 fn a_pipelined_request_behind_the_last_one_destroys_no_answer() {
     let a = Endpoint::start("a");
-    let mut tidegate = leaving_within(&a, "0s", "10s");
+    let mut tidegate = leaving_within(&a, "0s", "4s");
     let mut client = tidegate.connect();
     client.send("GET /held HTTP/1.1\r\nHost: s\r\n\r\n");
     let exchange = a.held();

@@ -31,8 +31,6 @@ pub(crate) struct Endpoint {
 /// What has become of a connection.
 #[derive(Debug, Clone)]
 pub(crate) struct Connection {
-    /// When it was accepted.
-    pub(crate) opened: Instant,
     /// Bytes that came.
     pub(crate) bytes: usize,
     /// Requests whose head came.
@@ -69,10 +67,7 @@ impl Endpoint {
 
     /// Has a port and refuses every connection, until it listens.
     pub(crate) fn refusing(name: &str) -> Self {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        socket
-            .bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())
-            .unwrap();
+        let socket = own_port();
         let (sender, held) = channel();
         Self {
             name: name.to_owned(),
@@ -166,6 +161,11 @@ impl Endpoint {
     /// Every request so far.
     pub(crate) fn requests(&self) -> Vec<Request> {
         self.shared.record().requests.clone()
+    }
+
+    /// When the last request reached it.
+    pub(crate) fn last_at(&self) -> Option<Instant> {
+        self.shared.record().requests.last().map(|last| last.at)
     }
 
     /// The paths of all requests so far.
@@ -282,7 +282,6 @@ impl Conversation {
         stream.set_nodelay(true).unwrap();
         let connection = shared.change(|record| {
             record.connections.push(Connection {
-                opened: Instant::now(),
                 bytes: 0,
                 requests: 0,
                 end: None,
@@ -407,6 +406,22 @@ impl Conversation {
         drop(record);
         // Whoever is gone needs none.
         let _ = (&*self.stream).write_all(&answer);
+    }
+}
+
+/// A socket that keeps its port whatever becomes of it. A port that the kernel chose is given back when the socket stops
+/// listening; one that was asked for is not. Asking for one may fail, so it is asked for until it is had.
+fn own_port() -> Socket {
+    loop {
+        let chosen = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = chosen.local_addr().unwrap();
+        drop(chosen);
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        // Connections that are still open must not keep it from listening again.
+        socket.set_reuse_address(true).unwrap();
+        if socket.bind(&address.into()).is_ok() {
+            return socket;
+        }
     }
 }
 

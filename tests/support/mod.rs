@@ -18,10 +18,9 @@ mod tidegate;
 
 pub(crate) use admin::{Answer, Events};
 pub(crate) use client::{Client, Response};
-pub(crate) use endpoint::{Connection, Endpoint};
-pub(crate) use exchange::{Exchange, Request};
+pub(crate) use endpoint::Endpoint;
+pub(crate) use exchange::Exchange;
 pub(crate) use files::EndpointFile;
-pub(crate) use message::Head;
 pub(crate) use patience::{PATIENCE, SLACK, eventually};
 pub(crate) use setup::Setup;
 pub(crate) use stream_client::StreamClient;

@@ -106,10 +106,12 @@ impl Tidegate {
     fn place(&self, kind: &str, name: &str) -> SocketAddr {
         eventually("it tells where it listens", || {
             let lines = self.log.all();
-            let line = lines
-                .iter()
-                .rfind(|line| line["message"] == "listening" && line[kind] == name)?;
-            line["address"].as_str()?.parse().ok()
+            let line = lines.iter().rfind(|line| is_place(line, kind, name))?;
+            let address = match line {
+                Value::String(text) => text.split("address=").nth(1)?,
+                line => line["address"].as_str()?,
+            };
+            address.parse().ok()
         })
     }
 
@@ -245,10 +247,10 @@ impl Tidegate {
 
     /// A line of the log with this message, the newest.
     pub(crate) fn told(&self, message: &str) -> Option<Value> {
-        self.log
-            .all()
-            .into_iter()
-            .rfind(|line| line["message"] == message)
+        self.log.all().into_iter().rfind(|line| match line {
+            Value::String(text) => text.contains(message),
+            line => line["message"] == message,
+        })
     }
 
     /// How many lines of the log hold a text.
@@ -312,6 +314,17 @@ impl Tidegate {
         self.access.finish();
         self.log.finish();
         status
+    }
+}
+
+/// Whether a line, JSON or text, tells where something listens.
+fn is_place(line: &Value, kind: &str, name: &str) -> bool {
+    match line {
+        Value::String(text) => {
+            let text = text.replace('"', "");
+            text.contains(&format!(" listening {kind}={name} "))
+        }
+        line => line["message"] == "listening" && line[kind] == name,
     }
 }
 
