@@ -2,14 +2,17 @@
 //!
 //! A cut must never look like a whole answer, and what can end whole must not be cut. Most bodies have no place to stop:
 //! theirs is an abort. An event stream has one after every event; [`EventEnds`] finds it, so that a browser sees its stream
-//! end between two events and comes back by itself (P5, and the table in its section).
+//! end between two events and comes back by itself (P5, and the table in its section). A WebSocket has one after every
+//! frame, found by [`Frames`].
 
 mod sse;
+mod websocket;
 
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, Method};
 
 pub use sse::{EventEnds, Scan};
+pub use websocket::{FrameScan, Frames, close_frame};
 
 /// How a response's body can end before its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
