@@ -110,6 +110,7 @@ fn service(service: &Service) -> Value {
         retry,
         limits,
         slow_start,
+        upgrades,
     } = &*service.settings;
     json!({
         "name": name.as_str(),
@@ -122,11 +123,13 @@ fn service(service: &Service) -> Value {
             "timeout": write_duration(drain.timeout),
             "idle_grace": write_duration(drain.idle_grace),
             "spread": write_duration(drain.spread),
+            "websocket_close_code": drain.websocket_close.code(),
         },
         "all_draining": word(&ALL_DRAINING, all_draining),
         "connect_timeout": write_duration(timeouts.connect),
         "request_timeout": write_duration(timeouts.request),
         "idle_timeout": write_duration(timeouts.idle),
+        "tunnel_idle_timeout": write_duration(timeouts.tunnel_idle),
         "upstream_keep_alive": write_duration(timeouts.upstream_keep_alive),
         "retry": { "attempts": retry.attempts, "budget": write_percent(retry.budget) },
         "limits": {
@@ -135,6 +138,7 @@ fn service(service: &Service) -> Value {
             "request_body": write_size(limits.request_body),
         },
         "slow_start": write_duration(*slow_start),
+        "upgrades": upgrades.iter().map(|name| &**name).collect::<Vec<_>>(),
         "health": null,
     })
 }

@@ -6,7 +6,7 @@ use http::HeaderName;
 
 use crate::balance::{HashKey, Policy};
 use crate::document::{Item, Mapping, Value, nearest};
-use crate::drain;
+use crate::drain::{self, WebsocketClose};
 use crate::endpoint::ServiceName;
 use crate::snapshot::{AllDraining, Limits, Retry, ServiceSettings, Timeouts};
 
@@ -101,6 +101,7 @@ fn service(keys: &mut Mapping<'_>, name: &str, files: &mut Files) -> Option<Serv
         keys.optional("slow_start"),
         Item::duration,
     );
+    take(&mut settings.upgrades, keys.optional("upgrades"), upgrades);
     unfinished(keys);
     Some(Service {
         settings: Arc::new(settings),
@@ -163,6 +164,10 @@ fn drain(item: &Item<'_>) -> Option<drain::Settings> {
         Item::duration,
     );
     take(&mut drain.spread, keys.optional("spread"), Item::duration);
+    let close = keys.optional("websocket_close_code");
+    take(&mut drain.websocket_close, close, |item| {
+        item.word(&WEBSOCKET_CLOSE)
+    });
     keys.finish();
     Some(drain)
 }
@@ -182,6 +187,11 @@ fn timeouts(keys: &mut Mapping<'_>) -> Timeouts {
     take(
         &mut times.idle,
         keys.optional("idle_timeout"),
+        Item::duration,
+    );
+    take(
+        &mut times.tunnel_idle,
+        keys.optional("tunnel_idle_timeout"),
         Item::duration,
     );
     // Not zero: some would read "never kept" and some "kept forever".
@@ -239,11 +249,29 @@ fn unfinished(keys: &mut Mapping<'_>) {
         let message = "health checks come with a later version; until then leave it at null";
         item.faults.add(keys.place(item.key), item.key, message);
     }
-    if let Some(item) = keys.optional("upgrades") {
-        for item in item.list(false).unwrap_or_default() {
-            only(Some(item), "websocket", "no other upgrade is known");
-        }
+}
+
+/// The protocols that clients may switch to.
+fn upgrades(item: &Item<'_>) -> Option<Vec<Arc<str>>> {
+    let items = item.list(false)?;
+    Some(items.iter().filter_map(upgrade).collect())
+}
+
+fn upgrade(item: &Item<'_>) -> Option<Arc<str>> {
+    let text = item.name()?;
+    let lower = text.to_ascii_lowercase();
+    let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~/".contains(&b);
+    // Another HTTP behind ours would be routed by nobody, and TLS seen by nobody.
+    let is_tunnel = !matches!(&*lower, "h2c" | "h2" | "connect" | "tls")
+        && !lower.starts_with("http/")
+        && !lower.starts_with("tls/");
+    if lower.bytes().all(is_token) && is_tunnel {
+        return Some(lower.into());
     }
+    item.fault(format!(
+        "is {text:?}, should be websocket or another protocol of the Upgrade field; HTTP, TLS and CONNECT are not passed through"
+    ));
+    None
 }
 
 fn only(item: Option<Item<'_>>, word: &str, others: &str) {
@@ -254,6 +282,12 @@ fn only(item: Option<Item<'_>>, word: &str, others: &str) {
         item.fault(format!("is {}, should be {word}: {others}", item.kind()));
     }
 }
+
+/// The codes that end a WebSocket, the default first.
+pub(super) const WEBSOCKET_CLOSE: [(&str, WebsocketClose); 2] = [
+    ("1012", WebsocketClose::ServiceRestart),
+    ("1001", WebsocketClose::GoingAway),
+];
 
 /// The words for policies, the default first.
 pub(super) const BALANCE: [(&str, &Policy); 5] = [

@@ -20,6 +20,29 @@ pub struct Settings {
     pub idle_grace: Duration,
     /// ... at a random moment of its last part, this long.
     pub spread: Duration,
+    /// What a WebSocket's client is told when its tunnel ends.
+    pub websocket_close: WebsocketClose,
+}
+
+/// The code of a Close frame (RFC 6455, section 7.4, and its registry).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WebsocketClose {
+    /// 1012, service restart: come back, after a random while.
+    #[default]
+    ServiceRestart,
+    /// 1001, going away: for clients that do not know the other.
+    GoingAway,
+}
+
+impl WebsocketClose {
+    /// The number on the wire.
+    #[must_use]
+    pub const fn code(self) -> u16 {
+        match self {
+            Self::ServiceRestart => 1012,
+            Self::GoingAway => 1001,
+        }
+    }
 }
 
 impl Default for Settings {
@@ -28,6 +51,7 @@ impl Default for Settings {
             timeout: Duration::from_secs(30),
             idle_grace: Duration::from_secs(5),
             spread: Duration::from_secs(2),
+            websocket_close: WebsocketClose::default(),
         }
     }
 }

@@ -112,9 +112,10 @@ impl Slot {
         }
     }
 
-    /// A request has turned out to be an event stream. In a drain it learns its moment at once.
-    pub fn is_event_stream(&self, ticket: &Ticket) {
-        ticket.set_kind(Kind::Events);
+    /// A request has turned out to be endless. In a drain it learns its moment at once.
+    pub fn is_endless(&self, ticket: &Ticket, kind: Kind) {
+        debug_assert!(kind.is_endless());
+        ticket.set_kind(kind);
         if let (Some(window), Some(pool)) = (self.drain.get(), self.pool.upgrade()) {
             ticket.set_moment(window.moment(ticket, &mut pool.rng.borrow_mut()));
         }
@@ -204,7 +205,7 @@ impl Slot {
             for ticket in self
                 .all_tickets()
                 .iter()
-                .filter(|ticket| ticket.kind() == Kind::Events)
+                .filter(|ticket| ticket.kind().is_endless())
             {
                 ticket.set_moment(window.moment(ticket, rng));
             }
@@ -216,7 +217,7 @@ impl Slot {
             if !ticket.is_written() {
                 ticket.tell(Signal::Recall);
             }
-            if ticket.kind() == Kind::Events {
+            if ticket.kind().is_endless() {
                 ticket.set_moment(window.moment(&ticket, rng));
             }
         }
@@ -225,7 +226,7 @@ impl Slot {
     pub(super) fn cut(&self) -> usize {
         let tickets = self.all_tickets();
         tickets.iter().for_each(|ticket| ticket.tell(Signal::Cut));
-        tickets.len()
+        tickets.iter().filter(|ticket| !ticket.ends_well()).count()
     }
 
     fn all_tickets(&self) -> Vec<Rc<Ticket>> {

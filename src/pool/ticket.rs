@@ -30,6 +30,16 @@ pub enum Kind {
     Request,
     /// Server-sent events that can end after any event.
     Events,
+    /// Bytes both ways, which end when both sides say so.
+    Tunnel,
+}
+
+impl Kind {
+    /// Whether it may go on for ever, so that a drain gives it a moment to end at.
+    #[must_use]
+    pub const fn is_endless(self) -> bool {
+        matches!(self, Self::Events | Self::Tunnel)
+    }
 }
 
 /// A request in flight.
@@ -41,8 +51,10 @@ pub struct Ticket {
     signal: Cell<Signal>,
     written: Cell<bool>,
     kind: Cell<Kind>,
-    /// When an event stream is to end.
+    /// When endless work is to end.
     moment: Cell<Option<Instant>>,
+    /// It has been told its end in words, and is not cut by the deadline.
+    well: Cell<bool>,
     pub(super) index: Cell<usize>,
 }
 
@@ -58,6 +70,7 @@ impl Ticket {
             written: Cell::new(false),
             kind: Cell::new(Kind::Request),
             moment: Cell::new(None),
+            well: Cell::new(false),
             index: Cell::new(usize::MAX),
         }
     }
@@ -88,10 +101,19 @@ impl Ticket {
         self.kind.get()
     }
 
-    /// When an event stream is to end.
+    /// When endless work is to end.
     #[must_use]
     pub fn moment(&self) -> Option<Instant> {
         self.moment.get()
+    }
+
+    /// Its client has been told that it ends: the deadline cuts nothing any more.
+    pub fn end_well(&self) {
+        self.well.set(true);
+    }
+
+    pub(super) fn ends_well(&self) -> bool {
+        self.well.get()
     }
 
     pub(super) fn set_kind(&self, kind: Kind) {
@@ -118,6 +140,7 @@ impl Ticket {
         let kind = match self.kind.get() {
             Kind::Request => "request",
             Kind::Events => "stream",
+            Kind::Tunnel => "tunnel",
         };
         let age: Duration = now.saturating_duration_since(self.started);
         Holder {

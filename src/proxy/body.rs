@@ -22,7 +22,7 @@ use super::{Downstream, Proxy};
 use crate::ending::EventEnds;
 use crate::endpoint::Work;
 use crate::pool::h1::{Length, Piece};
-use crate::pool::{Connection, Signal};
+use crate::pool::{Connection, Kind, Signal};
 use crate::snapshot::ServiceSettings;
 
 /// A response's body.
@@ -136,7 +136,7 @@ impl Body {
             Length::Chunked | Length::UntilClose => SizeHint::default(),
         };
         let events = passing.events.then(|| {
-            attempt.slot().is_event_stream(attempt.ticket());
+            attempt.slot().is_endless(attempt.ticket(), Kind::Events);
             Events {
                 ends: EventEnds::new(),
                 ending: false,
@@ -426,6 +426,7 @@ impl Tail {
             reset: false.into(),
             uploading: false.into(),
             bare_lines: false.into(),
+            tunnel: Default::default(),
         });
         Self { live, downstream }
     }

@@ -8,11 +8,12 @@ use http::Method;
 use tokio::time::Instant;
 
 use super::admit::Attempt;
+use super::headers::{self, Last};
 use super::retry::Failed;
 use super::upload::UploadError;
-use super::{Failure, Flow, Proxy, headers};
+use super::{Failure, Flow, Proxy};
 use crate::endpoint::{EndpointId, Work};
-use crate::pool::h1::{Head, ReadError};
+use crate::pool::h1::{Asked, Head, ReadError};
 use crate::pool::{Connection, Signal};
 
 /// An endpoint's answer: its head, and the connection that its body comes by.
@@ -48,10 +49,15 @@ impl Proxy {
                 .shared()
                 .dispatched_to_draining(flow.service.name().as_str(), "fallback");
         }
-        let to_head = flow.parts.method == Method::HEAD;
+        let upgrade = flow.upgrade.clone();
+        let asked = match &upgrade {
+            Some(protocol) => Asked::Upgrade(protocol),
+            None if flow.parts.method == Method::HEAD => Asked::Head,
+            None => Asked::Body,
+        };
         let mut sending = true;
         let answer = std::future::poll_fn(|cx| {
-            poll_answer(cx, flow, &attempt, &mut connection, &mut sending, to_head)
+            poll_answer(cx, flow, &attempt, &mut connection, &mut sending, asked)
         });
         match answer.await {
             Ok(head) => {
@@ -75,7 +81,10 @@ impl Proxy {
 
     fn begin(&self, flow: &mut Flow<'_>, attempt: &Attempt, connection: &mut Connection) {
         let framing = flow.upload.framing();
-        let close = attempt.is_fallback();
+        let last = Last {
+            close: attempt.is_fallback(),
+            upgrade: flow.upgrade.as_deref(),
+        };
         connection.begin(|out| {
             headers::write_request(
                 out,
@@ -83,7 +92,7 @@ impl Proxy {
                 &flow.target,
                 flow.downstream,
                 framing,
-                close,
+                last,
             )
         });
         if flow.upload.is_over() {
@@ -103,7 +112,7 @@ fn poll_answer(
     attempt: &Attempt,
     connection: &mut Connection,
     sending: &mut bool,
-    to_head: bool,
+    asked: Asked<'_>,
 ) -> Poll<Result<Head, Failed>> {
     let task = flow.downstream.task.clone();
     task.register(cx.waker());
@@ -143,7 +152,7 @@ fn poll_answer(
         }
     }
     connection
-        .poll_head(cx, to_head)
+        .poll_head(cx, asked)
         .map_err(|error| read_failed(&error, connection))
 }
 

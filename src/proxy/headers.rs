@@ -21,14 +21,23 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// Writes the head of a request to an endpoint. `close`: it is the connection's last.
+/// What becomes of the connection after a request.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Last<'u> {
+    /// It is its last.
+    pub(super) close: bool,
+    /// It asks for a switch to this protocol.
+    pub(super) upgrade: Option<&'u str>,
+}
+
+/// Writes the head of a request to an endpoint.
 pub(super) fn write_request(
     out: &mut BytesMut,
     parts: &Parts,
     target: &Target,
     downstream: &Downstream,
     framing: Framing,
-    close: bool,
+    last: Last<'_>,
 ) {
     out.reserve(512);
     put(
@@ -69,7 +78,7 @@ pub(super) fn write_request(
         write_cookie(out, &parts.headers);
     }
     write_forwarded(out, parts, authority, downstream, trusted);
-    write_connection(out, &parts.headers, close);
+    write_connection(out, &parts.headers, last);
     match framing {
         Framing::None => {}
         Framing::Sized(length) => {
@@ -231,13 +240,22 @@ fn put_v4(out: &mut BytesMut, ip: Ipv4Addr) {
 }
 
 /// `TE: trailers` is the connection's and has to be named by `Connection` (RFC 9110, section 10.1.4).
-fn write_connection(out: &mut BytesMut, headers: &HeaderMap, close: bool) {
+fn write_connection(out: &mut BytesMut, headers: &HeaderMap, last: Last<'_>) {
     let trailers = headers.get_all(TE).iter().any(|te| {
         te.as_bytes()
             .split(|b| *b == b',')
             .any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
     });
-    match (trailers, close) {
+    if let Some(protocol) = last.upgrade {
+        let connection: &[u8] = if trailers {
+            b"te: trailers\r\nconnection: te, upgrade\r\nupgrade: "
+        } else {
+            b"connection: upgrade\r\nupgrade: "
+        };
+        put(out, &[connection, protocol.as_bytes(), b"\r\n"]);
+        return;
+    }
+    match (trailers, last.close) {
         (true, true) => out.put_slice(b"te: trailers\r\nconnection: te, close\r\n"),
         (true, false) => out.put_slice(b"te: trailers\r\nconnection: te\r\n"),
         (false, true) => out.put_slice(b"connection: close\r\n"),
@@ -307,9 +325,14 @@ mod tests {
             reset: false.into(),
             uploading: false.into(),
             bare_lines: false.into(),
+            tunnel: Default::default(),
         };
         let mut out = BytesMut::new();
-        write_request(&mut out, &parts, &target, &downstream, Framing::None, close);
+        let last = Last {
+            close,
+            upgrade: None,
+        };
+        write_request(&mut out, &parts, &target, &downstream, Framing::None, last);
         String::from_utf8(out.to_vec()).unwrap()
     }
 

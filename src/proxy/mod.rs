@@ -14,6 +14,8 @@ mod inbound;
 mod inspect;
 mod refusal;
 mod retry;
+mod tunnel;
+mod upgrade;
 mod upload;
 
 use std::cell::{Cell, RefCell};
@@ -24,7 +26,7 @@ use std::time::Duration;
 
 use http::header::CONNECTION;
 use http::request::Parts;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response, StatusCode};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -33,6 +35,7 @@ pub use body::Body;
 pub use failure::Failure;
 pub use inbound::Inbound;
 pub use refusal::Refusal;
+pub use tunnel::Tunnel;
 
 use crate::clock::{Clock, Task};
 use crate::ending::Kind;
@@ -61,6 +64,8 @@ pub struct Proxy {
     neighbours: Vec<mpsc::Sender<Plea>>,
     /// Uploads that go on after their response has ended.
     tails: TaskTracker,
+    /// Where tunnels read to, one after the other.
+    scratch: RefCell<Box<[u8]>>,
     /// Our own end has come: nobody need wait for a connection any more.
     over: Cell<bool>,
 }
@@ -119,6 +124,8 @@ pub struct Downstream {
     pub uploading: Cell<bool>,
     /// The head that came last has lines that end with a bare LF.
     pub bare_lines: Cell<bool>,
+    /// What its bytes are for, once a switch of protocols has been answered.
+    pub tunnel: RefCell<Option<Box<Tunnel>>>,
 }
 
 /// What the proxy needs of a listener.
@@ -164,6 +171,8 @@ struct Flow<'r> {
     upload: Upload,
     account: Account,
     hash: Option<u64>,
+    /// The protocol that the client wants to switch to, and may.
+    upgrade: Option<Arc<str>>,
     started: Instant,
     retries: retry::Retries,
 }
@@ -182,6 +191,7 @@ impl Proxy {
             sample: Cell::new(settings.access_log_sample),
             neighbours: parts.neighbours,
             tails: TaskTracker::new(),
+            scratch: RefCell::new(vec![0; tunnel::SCRATCH].into()),
             over: Cell::new(false),
             settings,
         })
@@ -256,6 +266,7 @@ impl Proxy {
             Err(failure) => return failure.respond(account, &parts),
         };
         let hash = choice::hash_of(&settings.balance, &parts, account.client().ip);
+        let upgrade = upgrade::wanted(&parts, &settings.upgrades);
         service.budget().note_request(self.settings.worker, started);
         let retries = retry::Retries::new(&settings.retry);
         let mut flow = Flow {
@@ -268,6 +279,7 @@ impl Proxy {
             upload,
             account,
             hash,
+            upgrade,
             started,
             retries,
         };
@@ -327,6 +339,9 @@ impl Proxy {
         answered: Answered,
         attempt: Attempt,
     ) -> Response<Body> {
+        if answered.head.status == StatusCode::SWITCHING_PROTOCOLS {
+            return self.switch(flow, answered, attempt);
+        }
         let endpoint = attempt.endpoint().clone();
         let mut account = flow.account;
         endpoint.load().note(flow.started.elapsed());

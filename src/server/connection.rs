@@ -1,6 +1,6 @@
 //! One downstream connection: hyper's protocol or `http2`'s, our time, and a close that destroys nothing.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONNECTION;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -24,7 +24,7 @@ use super::wire::{Phase, Watched};
 use super::{Plan, http2};
 use crate::clock::Task;
 use crate::net::Stream;
-use crate::proxy::{Body, Downstream, Inbound, Refusal};
+use crate::proxy::{Body, Downstream, Inbound, Refusal, Tunnel};
 
 /// A connection, as its listener knows it.
 #[derive(Debug)]
@@ -100,6 +100,7 @@ impl Connection {
             reset: Cell::new(false),
             uploading: Cell::new(false),
             bare_lines: Cell::new(false),
+            tunnel: RefCell::default(),
         };
         Rc::new(Self {
             watched: Watched::new(stream, unclear),
@@ -228,13 +229,12 @@ async fn converse(entry: &Rc<Entry>, connection: &Rc<Connection>) -> Option<Over
     if limits.headers != HYPER_HEADERS {
         builder.max_headers(limits.headers as usize);
     }
-    let mut http =
-        std::pin::pin!(builder.serve_connection(TokioIo::new(connection.watched.wire()), service));
+    let mut http = builder.serve_connection(TokioIo::new(connection.watched.wire()), service);
     let mut head_seen = false;
-    std::future::poll_fn(move |cx| {
+    let over = std::future::poll_fn(|cx| {
         connection.task().register(cx.waker());
         connection.renew();
-        if let Poll::Ready(done) = http.as_mut().poll(cx) {
+        if let Poll::Ready(done) = Pin::new(&mut http).poll(cx) {
             return Poll::Ready(Some(match done {
                 Ok(()) => Over::Done,
                 Err(error) => Refusal::of(&error).map_or(Over::Broken, Over::Refused),
@@ -247,6 +247,35 @@ async fn converse(entry: &Rc<Entry>, connection: &Rc<Connection>) -> Option<Over
             Some(over) => Poll::Ready(Some(over)),
             None => Poll::Pending,
         }
+    })
+    .await;
+    let tunnel = connection.downstream.tunnel.take();
+    match tunnel {
+        // A switch of protocols has been answered, and hyper is done.
+        Some(tunnel) if over == Some(Over::Done) => {
+            let early = http.into_parts().read_buf;
+            Some(Box::pin(relay(connection, tunnel, early)).await)
+        }
+        _ => over,
+    }
+}
+
+/// Passes bytes on between the client and an endpoint, until both have enough.
+async fn relay(connection: &Connection, mut tunnel: Box<Tunnel>, early: Bytes) -> Over {
+    connection.watched.phase.set(Phase::Busy);
+    tunnel.begin(&early);
+    drop(early);
+    std::future::poll_fn(|cx| {
+        if connection.forced.get() {
+            tunnel.cut();
+            return Poll::Ready(Over::Forced);
+        }
+        let mut stream = connection.watched.stream.borrow_mut();
+        let over = tunnel.poll(cx, &mut stream);
+        if tunnel.is_client_done() {
+            connection.watched.ended.set(true);
+        }
+        over.map(|()| Over::Done)
     })
     .await
 }
@@ -270,7 +299,7 @@ async fn answer(
             .task()
             .limit(Some(Instant::now() + entry.settings.timeouts.body));
     }
-    if announces_end(&entry, &connection) {
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS && announces_end(&entry, &connection) {
         response
             .headers_mut()
             .insert(CONNECTION, HeaderValue::from_static("close"));

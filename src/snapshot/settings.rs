@@ -1,5 +1,6 @@
 //! What is configured of a service, as the request path and the writer need it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::balance::Policy;
@@ -25,6 +26,8 @@ pub struct ServiceSettings {
     pub limits: Limits,
     /// A newly ready endpoint gets a growing share over this time; zero turns it off.
     pub slow_start: Duration,
+    /// Protocols that a client may switch to, in lower case.
+    pub upgrades: Vec<Arc<str>>,
 }
 
 /// What to do with no ready endpoint.
@@ -46,6 +49,8 @@ pub struct Timeouts {
     pub request: Duration,
     /// Without a byte of a body, in either direction, while one is under way.
     pub idle: Duration,
+    /// Without a byte in a tunnel, in either direction.
+    pub tunnel_idle: Duration,
     /// An idle upstream connection is closed after this, or a second before the endpoint's own `Keep-Alive: timeout`.
     pub upstream_keep_alive: Duration,
 }
@@ -56,6 +61,7 @@ impl Default for Timeouts {
             connect: Duration::from_secs(1),
             request: Duration::from_secs(60),
             idle: Duration::from_secs(300),
+            tunnel_idle: Duration::from_secs(3600),
             upstream_keep_alive: Duration::from_secs(30),
         }
     }
@@ -113,6 +119,7 @@ impl ServiceSettings {
             retry: Retry::default(),
             limits: Limits::default(),
             slow_start: Duration::ZERO,
+            upgrades: vec!["websocket".into()],
         }
     }
 }

@@ -30,3 +30,4 @@ mod retry;
 mod rollout;
 mod shutdown;
 mod smuggling;
+mod tunnel;

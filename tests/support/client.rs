@@ -204,6 +204,15 @@ impl Client {
         }
     }
 
+    /// Waits until so many bytes have come, and takes them.
+    #[track_caller]
+    pub(crate) fn take(&mut self, count: usize) -> Vec<u8> {
+        while self.unread.len() < count {
+            assert!(self.read() > 0, "{:?} and {:?}", self.unread, self.end);
+        }
+        self.unread.drain(..count).collect()
+    }
+
     /// Waits until the other side ends the connection; bytes that come before stay unread.
     #[track_caller]
     pub(crate) fn end(&mut self) -> End {

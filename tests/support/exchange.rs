@@ -124,6 +124,17 @@ impl Exchange {
         self.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n");
     }
 
+    /// Switches to WebSocket.
+    #[track_caller]
+    pub(crate) fn switch(&self) {
+        self.send("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nX-Own: 1\r\n\r\n");
+    }
+
+    /// Says that nothing more comes.
+    pub(crate) fn finish(&self) {
+        self.stream.shutdown(Shutdown::Write).unwrap();
+    }
+
     /// Waits until tidegate ends the connection. Returns how, and when.
     #[track_caller]
     pub(crate) fn end(&self) -> (End, Instant) {

@@ -79,6 +79,10 @@ enum Framing {
 impl Body {
     /// The body that a request's head announces.
     pub(super) fn of_request(head: &Head) -> Self {
+        let is_tunnel = head.lists("connection", "upgrade") && head.start.contains(" /held/tunnel");
+        if is_tunnel {
+            return Self::new(Framing::UntilEnd);
+        }
         Self::framed(head, Framing::Done)
     }
 

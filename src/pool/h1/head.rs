@@ -4,7 +4,7 @@ use std::mem::MaybeUninit;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::ReadError;
@@ -38,6 +38,17 @@ pub enum Length {
     UntilClose,
 }
 
+/// What was asked, as far as it decides how the answer is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked<'t> {
+    /// For an answer with a body, if it has one.
+    Body,
+    /// For a head alone.
+    Head,
+    /// For a switch to this protocol, which may be declined.
+    Upgrade(&'t str),
+}
+
 /// What the bytes at hand amount to.
 #[derive(Debug)]
 pub(super) enum Parsed {
@@ -53,7 +64,7 @@ pub(super) enum Parsed {
 const FIELDS_MAX: usize = 128;
 
 /// Parses a head off the front of `read`.
-pub(super) fn parse(read: &mut BytesMut, to_head: bool) -> Result<Parsed, ReadError> {
+pub(super) fn parse(read: &mut BytesMut, asked: Asked<'_>) -> Result<Parsed, ReadError> {
     let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
     let mut response = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();
@@ -69,11 +80,8 @@ pub(super) fn parse(read: &mut BytesMut, to_head: bool) -> Result<Parsed, ReadEr
         return Err(ReadError::Malformed("the response's status is no status"));
     }
     if code == 101 {
-        return Err(ReadError::Malformed(
-            "the endpoint switched protocols unasked",
-        ));
-    }
-    if code < 200 {
+        check_switch(response.headers, http10, asked)?;
+    } else if code < 200 {
         read.advance(length);
         return Ok(Parsed::Interim);
     }
@@ -85,7 +93,36 @@ pub(super) fn parse(read: &mut BytesMut, to_head: bool) -> Result<Parsed, ReadEr
     let block = read.split_to(length).freeze();
     let status = StatusCode::from_u16(code)
         .map_err(|_| ReadError::Malformed("the response's status is no status"))?;
-    collect(&block, &spans, status, http10, to_head).map(Parsed::Final)
+    collect(&block, &spans, status, http10, asked == Asked::Head).map(Parsed::Final)
+}
+
+/// A switch of protocols has to be the one that was asked for (RFC 9110, section 7.8).
+fn check_switch(
+    fields: &[httparse::Header<'_>],
+    http10: bool,
+    asked: Asked<'_>,
+) -> Result<(), ReadError> {
+    let Asked::Upgrade(protocol) = asked else {
+        return Err(ReadError::Malformed(
+            "the endpoint switched protocols unasked",
+        ));
+    };
+    let values = |name: HeaderName| {
+        fields
+            .iter()
+            .filter(move |field| field.name.eq_ignore_ascii_case(name.as_str()))
+            .flat_map(|field| field.value.split(|b| *b == b','))
+            .map(<[u8]>::trim_ascii)
+    };
+    let named = values(UPGRADE).all(|value| value.eq_ignore_ascii_case(protocol.as_bytes()))
+        && values(UPGRADE).next().is_some();
+    let connected = values(CONNECTION).any(|value| value.eq_ignore_ascii_case(b"upgrade"));
+    if http10 || !named || !connected {
+        return Err(ReadError::Malformed(
+            "the endpoint switched to another protocol",
+        ));
+    }
+    Ok(())
 }
 
 /// Where a field stands in the block, so that its value can share the block's memory.
@@ -203,8 +240,12 @@ impl Framing {
         if self.chunked && (self.length.is_some() || http10) {
             return Err(ReadError::Malformed("the response has two framings"));
         }
+        if status == StatusCode::SWITCHING_PROTOCOLS && (self.chunked || self.length.is_some()) {
+            return Err(ReadError::Malformed("a switch of protocols has a body"));
+        }
         Ok(match (self.chunked, self.length) {
             _ if to_head
+                || status == StatusCode::SWITCHING_PROTOCOLS
                 || status == StatusCode::NO_CONTENT
                 || status == StatusCode::NOT_MODIFIED =>
             {
@@ -250,7 +291,7 @@ mod tests {
 
     fn head(text: &str) -> Result<Head, String> {
         let mut read = BytesMut::from(text);
-        match parse(&mut read, false) {
+        match parse(&mut read, Asked::Body) {
             Ok(Parsed::Final(head)) => Ok(head),
             Ok(other) => Err(format!("{other:?}")),
             Err(error) => Err(error.to_string()),
@@ -331,8 +372,39 @@ mod tests {
     fn drops_interim_responses() {
         let mut read =
             BytesMut::from("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n");
-        assert!(matches!(parse(&mut read, false), Ok(Parsed::Interim)));
-        assert!(matches!(parse(&mut read, false), Ok(Parsed::Final(_))));
+        let next = |read: &mut BytesMut| parse(read, Asked::Body);
+        assert!(matches!(next(&mut read), Ok(Parsed::Interim)));
+        assert!(matches!(next(&mut read), Ok(Parsed::Final(_))));
         assert!(read.is_empty());
+    }
+
+    #[test]
+    fn believes_only_the_switch_that_was_asked_for() {
+        let switch = |fields: &str, asked| {
+            let text = format!("HTTP/1.1 101 Switching Protocols\r\n{fields}\r\nearly");
+            let mut read = BytesMut::from(&*text);
+            match parse(&mut read, asked) {
+                Ok(Parsed::Final(head)) => {
+                    assert_eq!((&read[..], head.length), (&b"early"[..], Length::None));
+                    true
+                }
+                _ => false,
+            }
+        };
+        let asked = Asked::Upgrade("websocket");
+        let good = "Upgrade: WebSocket\r\nConnection: keep-alive, Upgrade\r\n";
+        assert!(switch(good, asked));
+        assert!(!switch(good, Asked::Body) && !switch(good, Asked::Head));
+        for fields in [
+            "",
+            "Upgrade: websocket\r\n",
+            "Connection: upgrade\r\n",
+            "Connection: upgrade\r\nUpgrade: h2c\r\n",
+            "Connection: upgrade\r\nUpgrade: websocket, h2c\r\n",
+            "Connection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 5\r\n",
+            "Connection: upgrade\r\nUpgrade: websocket\r\nTransfer-Encoding: chunked\r\n",
+        ] {
+            assert!(!switch(fields, asked), "{fields:?}");
+        }
     }
 }

@@ -25,7 +25,7 @@ use super::Permit;
 use crate::net::Stream;
 use chunked::Chunks;
 pub use fields::{ConnectionTokens, is_forbidden_trailer, is_hop_by_hop};
-pub use head::{Head, Length};
+pub use head::{Asked, Head, Length};
 
 /// What went wrong with a response.
 #[derive(Debug, Error)]
@@ -222,19 +222,19 @@ impl Connection {
         Poll::Ready(Ok(()))
     }
 
-    /// Reads the head of the response to a `HEAD` request or another.
+    /// Reads the head of the response.
     ///
     /// # Errors
     /// [`ReadError`].
     pub fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
-        to_head: bool,
+        asked: Asked<'_>,
     ) -> Poll<Result<Head, ReadError>> {
         let mut interim = 0;
         loop {
             if !self.read.is_empty() {
-                match head::parse(&mut self.read, to_head)? {
+                match head::parse(&mut self.read, asked)? {
                     head::Parsed::Final(head) => {
                         self.start_body(&head);
                         return Poll::Ready(Ok(head));
@@ -261,6 +261,14 @@ impl Connection {
             }
             self.answered = true;
         }
+    }
+
+    /// Takes it apart, for a tunnel: its stream, and what has come behind the response's head. None while something of the
+    /// request is still to be written.
+    #[must_use]
+    pub fn into_stream(self) -> Option<(Stream, BytesMut, Permit)> {
+        let whole = self.out.is_empty() && self.large.is_empty();
+        whole.then_some((self.stream, self.read, self.permit))
     }
 
     fn start_body(&mut self, head: &Head) {

@@ -39,6 +39,7 @@ pub(super) async fn serve(
         reset: false.into(),
         uploading: false.into(),
         bare_lines: false.into(),
+        tunnel: Default::default(),
     });
     let settings = &place.entry.settings;
     if request.headers().len() > settings.limits.headers as usize {
