@@ -50,7 +50,8 @@
 //! # A request walks
 //!
 //! 1. `server/listener.rs` accepts on the worker's own socket; a limit refuses the excess.
-//! 2. `server/connection.rs` does TLS and keeps the connection's time, then hands each request to the proxy.
+//! 2. `server/connection.rs` keeps the connection's time, and hands each request to the proxy; over HTTP/2 `server/http2`
+//!    does, where each stream has a task, limits and an end of its own.
 //! 3. [`Proxy::handle`](proxy::Proxy::handle) checks the head (`proxy/inspect.rs`) and matches a route.
 //! 4. `proxy/admit.rs` picks an endpoint, **takes a place in flight**, and then a connection: an idle one, or the right to
 //!    open one. Refused because the endpoint drains since: another pick. All connections in use: the place is given back and
