@@ -7,8 +7,8 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::support::stream_client::{
-    CANCEL, END_STREAM, ENHANCE_YOUR_CALM, HEADERS, INTERNAL_ERROR, NO_ERROR, PREFACE, RST_STREAM,
-    SETTINGS, block, frame,
+    CANCEL, END_STREAM, ENHANCE_YOUR_CALM, HEADERS, INTERNAL_ERROR, NO_ERROR, PREFACE,
+    PROTOCOL_ERROR, RST_STREAM, SETTINGS, block, frame,
 };
 use crate::support::{Endpoint, Setup, StreamClient, Tidegate, eventually};
 
@@ -163,7 +163,8 @@ fn refuses_what_can_be_read_in_two_ways() {
         ("content-length", "3"),
     ] {
         let stream = client.open_with(&[&usual[..], &[more]].concat(), END_STREAM);
-        assert!(client.answer(stream).reset.is_some(), "{more:?}");
+        let reset = client.answer(stream).reset;
+        assert_eq!(reset, Some(PROTOCOL_ERROR), "{more:?}");
     }
     assert_eq!(a.count(), 0);
     assert_eq!(client.get("/after").status(), 200);
@@ -308,6 +309,32 @@ fn the_deadline_answers_an_upload_and_stops_it() {
         tidegate.logged("/held")["code"],
         "drain_deadline_mid_upload"
     );
+}
+
+/// An upload that is too long or stalls is answered, and then told to stop; the connection goes on.
+#[test]
+fn an_upload_that_is_refused_is_told_to_stop() {
+    let a = Endpoint::start("a");
+    let tidegate = Setup::of(&[&a])
+        .listener("timeouts: { body: 200ms }")
+        .service("limits: { request_body: 10B }")
+        .start();
+    let mut client = connect(&tidegate);
+    let told = client.open("POST", "/held/1", &[("content-length", "11")], 0);
+    let long = client.open("POST", "/held/2", &[], 0);
+    client.data(long, b"eleven byte", 0);
+    let stalled = client.open("POST", "/held/3", &[], 0);
+    client.data(stalled, b"two", 0);
+    for (stream, status) in [(told, 413), (long, 413), (stalled, 408)] {
+        let answer = client.until("an end", |seen| {
+            let stream = seen.streams.get(&stream)?;
+            stream.reset.is_some().then(|| stream.clone())
+        });
+        assert_eq!((answer.status(), answer.whole), (status, true));
+        assert_eq!(answer.reset, Some(NO_ERROR));
+        assert_eq!(answer.field("connection"), None);
+    }
+    assert_eq!(client.get("/after").status(), 200);
 }
 
 #[test]
