@@ -5,12 +5,14 @@
 //! end between two events and comes back by itself (P5, and the table in its section). A WebSocket has one after every
 //! frame, found by [`Frames`].
 
+mod grpc;
 mod sse;
 mod websocket;
 
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, Method};
 
+pub use grpc::{Grpc, Messages, grpc_message, web_trailers};
 pub use sse::{EventEnds, Scan};
 pub use websocket::{FrameScan, Frames, close_frame};
 
@@ -21,6 +23,8 @@ pub enum Kind {
     Body,
     /// After an event. Such a stream never ends by itself, and its client reconnects.
     EventStream,
+    /// After a message of gRPC, with a status.
+    Grpc(Grpc),
 }
 
 impl Kind {
@@ -31,9 +35,11 @@ impl Kind {
     #[must_use]
     pub fn of(method: &Method, response: &HeaderMap) -> Self {
         if *method == Method::GET && is_event_stream(response) && is_plain(response) {
-            Self::EventStream
-        } else {
-            Self::Body
+            return Self::EventStream;
+        }
+        match Grpc::of(response) {
+            Some(kind) if kind != Grpc::WebText && is_plain(response) => Self::Grpc(kind),
+            _ => Self::Body,
         }
     }
 }

@@ -126,8 +126,8 @@ impl Account {
     }
 
     /// tidegate answered itself.
-    pub(super) fn failed(mut self, failure: Failure, bytes_out: u64) {
-        self.status = Some(failure.status());
+    pub(super) fn failed(mut self, failure: Failure, status: StatusCode, bytes_out: u64) {
+        self.status = Some(status);
         self.bytes_out = bytes_out;
         self.reason = Some(failure.reason());
         self.code = Some(failure.code());

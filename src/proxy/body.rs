@@ -11,18 +11,20 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use hyper::body::{Frame, SizeHint};
 use thiserror::Error;
 use tokio::time::Instant;
 
 use super::account::Account;
 use super::admit::Attempt;
+use super::failure::{UNAVAILABLE, add_grpc_status};
 use super::upload::{Upload, UploadError};
 use super::{Downstream, Proxy};
-use crate::ending::EventEnds;
+use crate::ending::{EventEnds, Grpc, Kind, Messages, web_trailers};
 use crate::endpoint::Work;
 use crate::pool::h1::{Length, Piece};
-use crate::pool::{Connection, Kind, Signal};
+use crate::pool::{self, Connection, Signal};
 use crate::snapshot::ServiceSettings;
 
 /// A response's body.
@@ -51,8 +53,8 @@ pub(super) struct Passing {
     pub(super) downstream: Rc<Downstream>,
     pub(super) settings: Arc<ServiceSettings>,
     pub(super) length: Length,
-    /// It can end well after any event.
-    pub(super) events: bool,
+    /// Where it can end well.
+    pub(super) kind: Kind,
     /// The client cannot tell an early end of a body without a length from its end.
     pub(super) http10: bool,
 }
@@ -64,6 +66,8 @@ struct Passage {
     live: Option<Live>,
     account: Account,
     size: SizeHint,
+    /// Comes behind what was passed on, when it was ended well.
+    last: Option<Frame<Bytes>>,
     /// It has broken off, and what came before is being flushed.
     broken: Option<Broken>,
 }
@@ -77,10 +81,17 @@ struct Live {
     events: Option<Events>,
 }
 
-/// An event stream that can end well.
+/// Where a body may stop.
+#[derive(Debug)]
+enum Ends {
+    Events(EventEnds),
+    Messages(Messages, Grpc),
+}
+
+/// A stream that can end well.
 #[derive(Debug)]
 struct Events {
-    ends: EventEnds,
+    ends: Ends,
     /// It is to end at the next boundary ...
     ending: bool,
     /// ... and by this moment in any case.
@@ -135,13 +146,21 @@ impl Body {
             Length::Sized(length) => SizeHint::with_exact(length),
             Length::Chunked | Length::UntilClose => SizeHint::default(),
         };
-        let events = passing.events.then(|| {
-            attempt.slot().is_endless(attempt.ticket(), Kind::Events);
-            Events {
-                ends: EventEnds::new(),
-                ending: false,
-                latest: None,
+        // What has announced its length can only end there.
+        let kind = size.exact().map_or(passing.kind, |_| Kind::Body);
+        let ends = match kind {
+            Kind::Body => None,
+            Kind::EventStream => {
+                let endless = pool::Kind::Events;
+                attempt.slot().is_endless(attempt.ticket(), endless);
+                Some(Ends::Events(EventEnds::new()))
             }
+            Kind::Grpc(kind) => Some(Ends::Messages(Messages::default(), kind)),
+        };
+        let events = ends.map(|ends| Events {
+            ends,
+            ending: false,
+            latest: None,
         });
         let live = Live {
             connection,
@@ -154,6 +173,7 @@ impl Body {
             live: Some(live),
             account,
             size,
+            last: None,
             broken: None,
         });
         if passage
@@ -185,7 +205,11 @@ impl Body {
             return Poll::Pending;
         };
         passage.passing.downstream.task.register(cx.waker());
-        passage.interrupted().map_or(Poll::Pending, Poll::Ready)
+        match passage.interrupted() {
+            // There is a last frame to be asked for.
+            Some(Ok(())) if passage.last.is_some() => Poll::Pending,
+            stop => stop.map_or(Poll::Pending, Poll::Ready),
+        }
     }
 }
 
@@ -213,7 +237,9 @@ impl http_body::Body for Body {
         match &self.inner {
             Inner::Empty => true,
             Inner::Text(text) => text.is_empty(),
-            Inner::Passing(passage) => passage.live.is_none() && passage.broken.is_none(),
+            Inner::Passing(passage) => {
+                passage.live.is_none() && passage.broken.is_none() && passage.last.is_none()
+            }
         }
     }
 
@@ -231,7 +257,10 @@ impl Passage {
         if let Some(broken) = self.broken.take() {
             return Poll::Ready(Some(Err(broken)));
         }
-        let frame = self.poll_live(cx);
+        let frame = match self.poll_live(cx) {
+            Poll::Ready(None) => Poll::Ready(self.last.take().map(Ok)),
+            frame => frame,
+        };
         if let Poll::Ready(Some(Err(broken))) = frame {
             // hyper drops what it has not flushed when a body breaks off. One turn later it has: the client sees a head and
             // an incomplete body, and not a connection that closed without an answer, which it would take for a retry.
@@ -333,8 +362,8 @@ impl Passage {
         let mut ends = false;
         if let Some(live) = &mut self.live {
             if let Some(events) = &mut live.events {
-                let scan = events.ends.feed(&data);
-                if let (true, Some(first)) = (events.ending, scan.first) {
+                let first = events.ends.feed(&data);
+                if let (true, Some(first)) = (events.ending, first) {
                     data.truncate(first);
                     ends = true;
                 }
@@ -374,12 +403,24 @@ impl Passage {
         }
     }
 
-    /// The event stream ends between two events: for the client it is whole.
+    /// The stream ends between two events, and is whole for the client; or between two messages, and a status follows.
     fn end_events(&mut self) {
-        if let Some(live) = self.live.take() {
-            self.account.bytes_in = live.upload.received();
+        let Some(live) = self.live.take() else { return };
+        self.account.bytes_in = live.upload.received();
+        let Some(Ends::Messages(_, kind)) = live.events.map(|events| events.ends) else {
             self.account.ended(Some(EVENTS_ENDED));
-        }
+            return;
+        };
+        live.attempt.endpoint().count_cut(Work::Stream);
+        self.last = Some(match kind {
+            Grpc::Plain => {
+                let mut trailers = HeaderMap::with_capacity(2);
+                add_grpc_status(&mut trailers, UNAVAILABLE, MID_BODY.1);
+                Frame::trailers(trailers)
+            }
+            Grpc::Web | Grpc::WebText => Frame::data(web_trailers(UNAVAILABLE, MID_BODY.1).into()),
+        });
+        self.account.ended(Some(MID_BODY));
     }
 
     /// The exchange has failed, and the client must see it.
@@ -392,6 +433,23 @@ impl Passage {
             self.passing.downstream.reset.set(true);
         }
         Broken(why.1)
+    }
+}
+
+impl Ends {
+    fn at_boundary(&self) -> bool {
+        match self {
+            Self::Events(ends) => ends.at_boundary(),
+            Self::Messages(messages, _) => messages.at_boundary(),
+        }
+    }
+
+    /// How much of a piece goes up to its first boundary, if there is one.
+    fn feed(&mut self, data: &[u8]) -> Option<usize> {
+        match self {
+            Self::Events(ends) => ends.feed(data).first,
+            Self::Messages(messages, _) => messages.feed(data),
+        }
     }
 }
 

@@ -4,10 +4,25 @@ use std::fmt;
 
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use http::request::Parts;
-use http::{HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 
 use super::account::Account;
 use super::{Body, close_after};
+use crate::ending::{Grpc, grpc_message};
+
+/// The status of gRPC that says: try again, elsewhere.
+pub(super) const UNAVAILABLE: u8 = 14;
+
+/// The fields that tell a gRPC client how its call ended.
+pub(super) fn add_grpc_status(fields: &mut HeaderMap, status: u8, message: &str) {
+    fields.insert(
+        HeaderName::from_static("grpc-status"),
+        HeaderValue::from(u16::from(status)),
+    );
+    if let Ok(message) = HeaderValue::from_str(&grpc_message(message)) {
+        fields.insert(HeaderName::from_static("grpc-message"), message);
+    }
+}
 
 /// Why a request was not answered by an endpoint. The text is what the client is told, and `reason` in the access log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,6 +118,28 @@ impl Failure {
         }
     }
 
+    /// The status of gRPC that it becomes.
+    #[must_use]
+    pub const fn grpc_status(self) -> u8 {
+        match self {
+            Self::ClientGone => 1,
+            Self::UploadStalled | Self::RequestTimeout => 4,
+            Self::BodyTooLarge => 8,
+            Self::NoRoute => 12,
+            Self::BadRequest(_)
+            | Self::NotAllowed(_)
+            | Self::ExpectationFailed
+            | Self::TargetTooLong => 13,
+            Self::NoEndpoint
+            | Self::Overloaded
+            | Self::ConnectFailed
+            | Self::ConnectTimeout
+            | Self::UpstreamClosed
+            | Self::BadResponse(_)
+            | Self::DrainDeadline { .. } => UNAVAILABLE,
+        }
+    }
+
     /// Whether the connection ends with the response: its state is unknown, or its next request would be more of the same.
     const fn closes(self) -> bool {
         match self {
@@ -149,6 +186,9 @@ impl Failure {
 
     /// The response, and the end of the request's account.
     pub(super) fn respond(self, account: Account, parts: &Parts) -> Response<Body> {
+        if Grpc::of(&parts.headers).is_some() {
+            return self.respond_grpc(account, parts);
+        }
         let text = format!("{} {self}\n", self.status().as_u16());
         let length = if parts.method == Method::HEAD {
             0
@@ -174,7 +214,22 @@ impl Failure {
         if self.closes() {
             close_after(&mut response);
         }
-        account.failed(self, length as u64);
+        account.failed(self, self.status(), length as u64);
+        response
+    }
+
+    /// A response of trailers alone, which is what gRPC has for a call that nobody took.
+    fn respond_grpc(self, account: Account, parts: &Parts) -> Response<Body> {
+        let mut response = Response::new(Body::empty());
+        let headers = response.headers_mut();
+        if let Some(kind) = parts.headers.get(CONTENT_TYPE) {
+            headers.insert(CONTENT_TYPE, kind.clone());
+        }
+        add_grpc_status(headers, self.grpc_status(), self.reason());
+        if self.closes() {
+            close_after(&mut response);
+        }
+        account.failed(self, StatusCode::OK, 0);
         response
     }
 }

@@ -24,7 +24,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::CONNECTION;
+use http::header::{CONNECTION, TRAILER};
 use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode};
 use tokio::sync::mpsc;
@@ -38,7 +38,7 @@ pub use refusal::Refusal;
 pub use tunnel::Tunnel;
 
 use crate::clock::{Clock, Task};
-use crate::ending::Kind;
+use crate::ending::{Grpc, Kind};
 use crate::net::Network;
 use crate::pool::Pool;
 use crate::snapshot::{Reader, Service};
@@ -360,9 +360,14 @@ impl Proxy {
             downstream: flow.downstream.clone(),
             settings: flow.settings,
             length: answered.head.length,
-            events: Kind::of(&flow.parts.method, response.headers()) == Kind::EventStream,
+            kind: Kind::of(&flow.parts.method, response.headers()),
             http10: flow.parts.version == http::Version::HTTP_10,
         };
+        if passing.kind == Kind::Grpc(Grpc::Plain) && flow.parts.version == http::Version::HTTP_11 {
+            // HTTP/1 says before a body what may come behind it.
+            let fields = HeaderValue::from_static("grpc-status, grpc-message");
+            response.headers_mut().entry(TRAILER).or_insert(fields);
+        }
         *response.body_mut() =
             Body::passing(passing, answered.connection, attempt, flow.upload, account);
         response

@@ -18,6 +18,7 @@ mod deadline;
 mod discovery;
 mod drain;
 mod fallback;
+mod grpc;
 mod http2;
 mod identity;
 mod layers;

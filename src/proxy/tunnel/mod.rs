@@ -8,25 +8,25 @@
 //! between two messages if there is such a place in time; what it says to that still reaches the endpoint. Of other
 //! protocols nothing is known: they see a half-close, and then a close.
 
-use std::io;
-use std::pin::Pin;
+mod ending;
+mod pipe;
+
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
 use super::account::Account;
 use super::admit::Attempt;
 use super::{Downstream, Proxy};
-use crate::ending::{Frames, close_frame};
-use crate::endpoint::Work;
 use crate::net::Stream;
-use crate::pool::{Kind, Permit, Signal};
+use crate::pool::{Kind, Permit};
 use crate::snapshot::ServiceSettings;
+use ending::Ending;
+use pipe::{Pipe, poll_read};
 
 /// Both ends of a switched connection; the client's stream is lent by its connection.
 #[derive(Debug)]
@@ -52,57 +52,12 @@ pub(super) struct Origin {
     pub(super) is_websocket: bool,
 }
 
-/// One direction.
-#[derive(Debug)]
-struct Pipe {
-    /// What was read and not taken by the other side.
-    held: BytesMut,
-    /// Bytes that were taken.
-    passed: u64,
-    /// Its source has said that nothing more comes ...
-    ended: bool,
-    /// ... and its sink knows.
-    shut: bool,
-    /// The sink may keep bytes back until it is flushed.
-    unflushed: bool,
-    /// Where it could be stopped, in a WebSocket.
-    frames: Frames,
-}
-
-/// How far its end by a drain has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ending {
-    /// Not begun.
-    No,
-    /// It ends at the next boundary: of a message until `patience`, of a frame from then on, and none later than `latest`.
-    Boundary {
-        patience: Instant,
-        latest: Option<Instant>,
-    },
-    /// The client has been told, and may answer until then.
-    Told { until: Instant },
-    /// The same where there are no frames.
-    HalfClosed { until: Instant },
-}
-
 /// Why it is over: code and reason for the log, none when both sides were done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Over(Option<(&'static str, &'static str)>);
 
 /// What tunnels read at once.
 pub(super) const SCRATCH: usize = 64 * 1024;
-
-/// A boundary between messages is waited for so long, before one between frames will do.
-const MESSAGE_WAIT: Duration = Duration::from_secs(1);
-
-/// How long any boundary is waited for once the deadline has come (P5).
-const BOUNDARY_WAIT: Duration = Duration::from_secs(2);
-
-/// How long the client may take to answer a Close (P5).
-const ECHO_WAIT: Duration = Duration::from_secs(5);
-
-/// How long a half-closed tunnel stays so, before it is closed.
-const HALF_CLOSE_WAIT: Duration = Duration::from_millis(200);
 
 /// How long the endpoint may take to close its end, so that no reset destroys what was sent to it last.
 const LINGER: Duration = Duration::from_secs(1);
@@ -122,9 +77,6 @@ const ENDPOINT_BROKE: Over = Over(Some((
     "the endpoint broke the tunnel off",
 )));
 const DONE: Over = Over(None);
-
-/// What a client is told with the code.
-const CLOSE_REASON: &str = "the endpoint is leaving, please reconnect";
 
 impl Tunnel {
     /// `early` came from the endpoint behind its answer.
@@ -342,116 +294,10 @@ impl Tunnel {
         }
     }
 
-    /// What the drain and the time say.
-    fn look(&mut self, now: Instant) -> Option<Over> {
-        let ticket = self.attempt.as_ref().map(Attempt::ticket);
-        let cut = ticket.is_some_and(|ticket| ticket.signal() == Signal::Cut);
-        let moment = ticket.and_then(|ticket| ticket.moment());
-        let due = cut || moment.is_some_and(|moment| moment <= now);
-        match self.ending {
-            Ending::No if due => self.begin_ending(now, cut),
-            Ending::Boundary { patience, latest } if cut && latest.is_none() => {
-                self.ending = Ending::Boundary {
-                    patience,
-                    latest: Some(now + BOUNDARY_WAIT),
-                };
-            }
-            Ending::Boundary {
-                latest: Some(latest),
-                ..
-            } if latest <= now && !self.is_at_boundary(now) => {
-                self.count_cut();
-                return Some(CUT);
-            }
-            Ending::Told { until } if until <= now && self.down.held.is_empty() => {
-                return Some(CLOSED);
-            }
-            Ending::Told { until } if until <= now => {
-                self.count_cut();
-                return Some(CUT);
-            }
-            Ending::HalfClosed { until } if until <= now => return Some(CUT),
-            _ => {}
-        }
-        if self.is_at_boundary(now) {
-            self.tell(now);
-        }
-        if cut && matches!(self.ending, Ending::Told { .. }) {
-            // The endpoint's part is over; what is left is the client's (P5).
-            self.attempt = None;
-        }
-        self.idle_at
-            .is_some_and(|idle_at| idle_at <= now)
-            .then_some(IDLE)
-    }
-
-    fn begin_ending(&mut self, now: Instant, cut: bool) {
-        self.ending = if self.origin.is_websocket {
-            Ending::Boundary {
-                patience: now + MESSAGE_WAIT,
-                latest: cut.then(|| now + BOUNDARY_WAIT),
-            }
-        } else {
-            self.count_cut();
-            self.down.ended = true;
-            Ending::HalfClosed {
-                until: now + HALF_CLOSE_WAIT,
-            }
-        };
-    }
-
-    fn is_at_boundary(&self, now: Instant) -> bool {
-        let Ending::Boundary { patience, .. } = self.ending else {
-            return false;
-        };
-        let frames = &self.down.frames;
-        frames.is_between_messages()
-            || frames.is_between_frames() && patience <= now
-            || self.down.ended
-    }
-
-    /// Tells the client, once what came before has been handed over. An endpoint that has said Close itself has told it.
-    fn tell(&mut self, now: Instant) {
-        if !self.down.frames.is_closed() && !self.down.ended {
-            let code = self.origin.settings.drain.websocket_close.code();
-            let close = close_frame(code, CLOSE_REASON);
-            self.down.held.extend_from_slice(&close);
-        }
-        self.ending = Ending::Told {
-            until: now + ECHO_WAIT,
-        };
-        if let Some(attempt) = &self.attempt {
-            attempt.ticket().end_well();
-        }
-    }
-
-    fn count_cut(&self) {
-        if let Some(attempt) = &self.attempt {
-            attempt.endpoint().count_cut(Work::Tunnel);
-        }
-    }
-
     /// Something has come.
     fn note_life(&mut self) {
         let idle = self.origin.settings.timeouts.tunnel_idle;
         self.idle_at = (!idle.is_zero()).then(|| Instant::now() + idle);
-    }
-
-    /// When time alone may change something.
-    fn next_look(&self) -> Option<Instant> {
-        let moment = || self.attempt.as_ref().and_then(|it| it.ticket().moment());
-        let own = match self.ending {
-            Ending::No => moment(),
-            Ending::Boundary { patience, latest } => {
-                let patience = (patience > Instant::now()).then_some(patience);
-                patience.min(latest).or(patience).or(latest)
-            }
-            Ending::Told { until } | Ending::HalfClosed { until } => Some(until),
-        };
-        match (own, self.idle_at) {
-            (Some(own), Some(idle)) => Some(own.min(idle)),
-            (own, idle) => own.or(idle),
-        }
     }
 
     fn end(&mut self, Over(why): Over) {
@@ -476,95 +322,4 @@ async fn linger(stream: &mut Stream) {
     if stream.shutdown().await.is_ok() {
         while let Ok(1..) = stream.read(&mut waste).await {}
     }
-}
-
-impl Pipe {
-    fn new() -> Self {
-        Self {
-            held: BytesMut::new(),
-            passed: 0,
-            ended: false,
-            shut: false,
-            unflushed: false,
-            frames: Frames::new(),
-        }
-    }
-
-    /// Came before there was a tunnel.
-    fn hold(&mut self, early: &[u8]) {
-        self.frames.feed(early);
-        self.held.extend_from_slice(early);
-    }
-
-    /// Hands over what is held.
-    fn poll_push(&mut self, cx: &mut Context<'_>, sink: &mut Stream) -> Poll<io::Result<()>> {
-        while !self.held.is_empty() {
-            let taken = ready!(Pin::new(&mut *sink).poll_write(cx, &self.held))?;
-            self.note_taken(taken)?;
-            self.held.advance(taken);
-        }
-        if self.held.capacity() > 0 {
-            self.held = BytesMut::new();
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    /// Hands a piece over, and holds what is not taken.
-    fn poll_pass(
-        &mut self,
-        cx: &mut Context<'_>,
-        sink: &mut Stream,
-        mut piece: &[u8],
-    ) -> io::Result<Poll<()>> {
-        while !piece.is_empty() {
-            match Pin::new(&mut *sink).poll_write(cx, piece) {
-                Poll::Ready(taken) => {
-                    let taken = taken?;
-                    self.note_taken(taken)?;
-                    piece = &piece[taken..];
-                }
-                Poll::Pending => {
-                    self.held.extend_from_slice(piece);
-                    return Ok(Poll::Pending);
-                }
-            }
-        }
-        Ok(Poll::Ready(()))
-    }
-
-    fn note_taken(&mut self, taken: usize) -> io::Result<()> {
-        if taken == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
-        }
-        self.unflushed = true;
-        self.passed += taken as u64;
-        Ok(())
-    }
-
-    /// Nothing more is there for now: what the sink keeps back goes out.
-    fn poll_settle(&mut self, cx: &mut Context<'_>, sink: &mut Stream) -> Poll<()> {
-        if self.unflushed && Pin::new(sink).poll_flush(cx).is_ready() {
-            self.unflushed = false;
-        }
-        Poll::Pending
-    }
-
-    /// Tells the sink that nothing more comes. A sink that is gone need not be told.
-    fn poll_shut(&mut self, cx: &mut Context<'_>, sink: &mut Stream) -> Poll<()> {
-        if !self.shut {
-            let _ = ready!(Pin::new(sink).poll_shutdown(cx));
-            self.shut = true;
-        }
-        Poll::Ready(())
-    }
-}
-
-fn poll_read(
-    stream: &mut Stream,
-    cx: &mut Context<'_>,
-    scratch: &mut [u8],
-) -> Poll<io::Result<usize>> {
-    let mut buf = ReadBuf::new(scratch);
-    ready!(Pin::new(stream).poll_read(cx, &mut buf))?;
-    Poll::Ready(Ok(buf.filled().len()))
 }
