@@ -239,13 +239,18 @@ fn put_v4(out: &mut BytesMut, ip: Ipv4Addr) {
     out.put_slice(&text[..length]);
 }
 
-/// `TE: trailers` is the connection's and has to be named by `Connection` (RFC 9110, section 10.1.4).
-fn write_connection(out: &mut BytesMut, headers: &HeaderMap, last: Last<'_>) {
-    let trailers = headers.get_all(TE).iter().any(|te| {
+/// Whether whoever sent a message reads trailers.
+pub(super) fn takes_trailers(headers: &HeaderMap) -> bool {
+    headers.get_all(TE).iter().any(|te| {
         te.as_bytes()
             .split(|b| *b == b',')
             .any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
-    });
+    })
+}
+
+/// `TE: trailers` is the connection's and has to be named by `Connection` (RFC 9110, section 10.1.4).
+fn write_connection(out: &mut BytesMut, headers: &HeaderMap, last: Last<'_>) {
+    let trailers = takes_trailers(headers);
     if let Some(protocol) = last.upgrade {
         let connection: &[u8] = if trailers {
             b"te: trailers\r\nconnection: te, upgrade\r\nupgrade: "

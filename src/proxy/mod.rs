@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use http::header::{CONNECTION, TRAILER};
 use http::request::Parts;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -360,7 +360,7 @@ impl Proxy {
             downstream: flow.downstream.clone(),
             settings: flow.settings,
             length: answered.head.length,
-            kind: Kind::of(&flow.parts.method, response.headers()),
+            kind: ending_of(flow.parts, response.headers()),
             http10: flow.parts.version == http::Version::HTTP_10,
         };
         if passing.kind == Kind::Grpc(Grpc::Plain) && flow.parts.version == http::Version::HTTP_11 {
@@ -371,6 +371,19 @@ impl Proxy {
         *response.body_mut() =
             Body::passing(passing, answered.connection, attempt, flow.upload, account);
         response
+    }
+}
+
+/// Where a response can end before its time. Without its trailers a gRPC response would only look whole.
+fn ending_of(parts: &Parts, response: &HeaderMap) -> Kind {
+    let has_trailers = match parts.version {
+        http::Version::HTTP_2 => true,
+        http::Version::HTTP_11 => headers::takes_trailers(&parts.headers),
+        _ => false,
+    };
+    match Kind::of(&parts.method, response) {
+        Kind::Grpc(Grpc::Plain) if !has_trailers => Kind::Body,
+        kind => kind,
     }
 }
 

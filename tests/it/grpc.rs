@@ -136,6 +136,25 @@ fn inside_a_message_it_is_aborted() {
 }
 
 #[test]
+fn a_client_that_reads_no_trailers_sees_an_abort() {
+    let (a, b) = (Endpoint::start("a"), Endpoint::start("b"));
+    let tidegate = Setup::of(&[&a]).start();
+    let mut client = tidegate.connect();
+    client.send(call("grpc").replace("TE: trailers\r\n", ""));
+    let exchange = a.held();
+    tidegate.file().set(&[a.line(""), b.line("")]);
+    tidegate.is("b", "ready");
+    begin(&exchange, "grpc", "\0\0\0\0\x01A");
+    client.read_to("A");
+    tidegate.drain("a", "?timeout=300ms");
+    client.end();
+    assert!(
+        !client.unread.ends_with(b"0\r\n\r\n"),
+        "it must not look whole"
+    );
+}
+
+#[test]
 fn grpc_web_ends_with_its_own_frame() {
     let (tidegate, mut client, exchange, _endpoints) = calling("grpc-web+proto");
     begin(&exchange, "grpc-web+proto", "\0\0\0\0\x01a");
