@@ -123,3 +123,66 @@ fn the_edge_sees_the_work_done_inside() {
         request.join().unwrap();
     });
 }
+
+/// A session against a gate that is narrowed and then closed: it may enter while the gate is narrow, is counted, and the
+/// edge is seen once.
+#[test]
+fn a_narrow_gate_lets_sessions_in_and_is_drained_once() {
+    loom::model(|| {
+        let gate = Arc::new(Gate::new());
+        let edges = Arc::new(AtomicUsize::new(0));
+        let count = |edge: Edge, edges: &AtomicUsize| {
+            if edge == Edge::Idle {
+                edges.fetch_add(1, Ordering::SeqCst);
+            }
+        };
+        let session = {
+            let (gate, edges) = (gate.clone(), edges.clone());
+            thread::spawn(move || {
+                if gate.enter_session().is_ok() {
+                    count(gate.leave(), &edges);
+                }
+            })
+        };
+        gate.narrow();
+        assert_eq!(
+            gate.phase(),
+            Phase::Draining,
+            "open to sessions: not drained"
+        );
+        count(gate.close().0, &edges);
+        session.join().unwrap();
+        assert_eq!(gate.phase(), Phase::Drained);
+        assert!(gate.enter_session().is_err());
+        assert_eq!(
+            edges.load(Ordering::SeqCst),
+            1,
+            "the edge is seen exactly once"
+        );
+    });
+}
+
+/// Two requests of nobody's session against the narrowing (law 1): who enters is in the count that it returned.
+#[test]
+fn a_narrow_gate_refuses_all_but_sessions() {
+    loom::model(|| {
+        let gate = Arc::new(Gate::new());
+        let narrow = Arc::new(AtomicBool::new(false));
+        let requests: Vec<_> = (0..2)
+            .map(|_| {
+                let (gate, narrow) = (gate.clone(), narrow.clone());
+                thread::spawn(move || {
+                    let after = narrow.load(Ordering::SeqCst);
+                    let entered = gate.enter().is_ok();
+                    assert!(!(after && entered), "entered after the narrowing returned");
+                    entered
+                })
+            })
+            .collect();
+        let inside = gate.narrow();
+        narrow.store(true, Ordering::SeqCst);
+        let entered = requests.into_iter().map(|request| request.join().unwrap());
+        assert_eq!(entered.filter(|entered| *entered).count() as u64, inside);
+        assert_eq!(gate.enter_session(), Ok(true));
+    });
+}

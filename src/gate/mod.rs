@@ -7,7 +7,8 @@
 //! Counting first and undoing later would be shorter. Loom shows it firing the edge several times and stepping back from
 //! drained to draining, so it is not done.
 //!
-//! * Law 1: once [`Gate::close`] returned, no [`Gate::enter`] succeeds.
+//! * Law 1: once [`Gate::close`] returned, no [`Gate::enter`] succeeds, and once [`Gate::narrow`] returned, only
+//!   [`Gate::enter_session`] does.
 //! * Law 2: [`Edge::Idle`] is returned exactly once in a gate's life.
 //!
 //! This module does no I/O and knows no clock and no runtime.
@@ -48,6 +49,17 @@ impl Gate {
         self.update(|word| word.enter().map(|next| (next, ())))
     }
 
+    /// Takes a place inside for a session: also while the gate is narrow. True when it is.
+    ///
+    /// # Errors
+    /// [`Refused::Draining`] once the gate is closed, for ever after.
+    pub fn enter_session(&self) -> Result<bool, Refused> {
+        self.update(|word| {
+            let narrow = word.phase() != Phase::Ready;
+            word.enter_narrow().map(|next| (next, narrow))
+        })
+    }
+
     /// Gives a place back; the answer is [`Edge::Idle`] when this was the last one of a closed gate.
     ///
     /// A call without a place taken before is a bug of the caller and changes nothing.
@@ -65,6 +77,17 @@ impl Gate {
         });
         match closed {
             Ok(found) => found,
+            Err(never) => match never {},
+        }
+    }
+
+    /// Closes the gate to all but sessions, which still enter until it is closed: no [`Gate::enter`] succeeds any more.
+    /// Returns how many were inside. A narrow gate is not drained, however empty. Idempotent.
+    pub fn narrow(&self) -> u64 {
+        let narrowed: Result<_, std::convert::Infallible> =
+            self.update(|word| Ok((word.narrow(), word.in_flight())));
+        match narrowed {
+            Ok(inside) => inside,
             Err(never) => match never {},
         }
     }

@@ -6,20 +6,21 @@
 //! ```text
 //! bit 63    closed: no more entries
 //! bit 62    gone: buried, and empty for ever
-//! bits 0–61 in flight
+//! bit 61    narrow: no more entries but of sessions
+//! bits 0–60 in flight
 //! ```
 
 /// Where a life stands. It only moves forward (law 3).
 ///
 /// ```text
-/// ready ──close──▶ draining ──last one leaves──▶ drained ──bury──▶ gone
-///   └────────────close while empty────────────────▲
+/// ready ──close, narrow──▶ draining ──last one leaves a closed one──▶ drained ──bury──▶ gone
+///   └───────────────────close while empty──────────────────────────────▲
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Phase {
     /// Open: work may enter.
     Ready,
-    /// Closed, with work inside.
+    /// Closed with work inside, or narrow: open to sessions alone.
     Draining,
     /// Closed and empty.
     Drained,
@@ -51,7 +52,8 @@ pub(super) struct Word(u64);
 
 const CLOSED: u64 = 1 << 63;
 const GONE: u64 = 1 << 62;
-const COUNT: u64 = GONE - 1;
+const NARROW: u64 = 1 << 61;
+const COUNT: u64 = NARROW - 1;
 
 impl Word {
     pub(super) const OPEN: Self = Self(0);
@@ -67,9 +69,9 @@ impl Word {
     pub(super) const fn phase(self) -> Phase {
         if self.0 & GONE != 0 {
             Phase::Gone
-        } else if self.0 & CLOSED == 0 {
+        } else if self.0 & (CLOSED | NARROW) == 0 {
             Phase::Ready
-        } else if self.0 & COUNT == 0 {
+        } else if self.0 & CLOSED != 0 && self.0 & COUNT == 0 {
             Phase::Drained
         } else {
             Phase::Draining
@@ -80,8 +82,17 @@ impl Word {
         self.0 & COUNT
     }
 
-    /// One more inside, unless closed.
+    /// One more inside, unless closed or narrow.
     pub(super) const fn enter(self) -> Result<Self, Refused> {
+        if self.0 & NARROW != 0 {
+            Err(Refused::Draining)
+        } else {
+            self.enter_narrow()
+        }
+    }
+
+    /// One more inside that belongs to a session, unless closed.
+    pub(super) const fn enter_narrow(self) -> Result<Self, Refused> {
         if self.0 & (CLOSED | GONE) != 0 {
             Err(Refused::Draining)
         } else if self.0 & COUNT == COUNT {
@@ -108,7 +119,7 @@ impl Word {
     /// Closed from now on. Closing twice changes nothing and sees no edge.
     pub(super) const fn close(self) -> (Self, Edge) {
         let next = Self(self.0 | CLOSED);
-        let edge = if self.0 == Self::OPEN.0 {
+        let edge = if self.0 & !NARROW == Self::OPEN.0 {
             Edge::Idle
         } else {
             Edge::Busy
@@ -116,9 +127,18 @@ impl Word {
         (next, edge)
     }
 
+    /// Closed to all but sessions from now on. A closed one stays closed.
+    pub(super) const fn narrow(self) -> Self {
+        if self.0 & CLOSED == 0 {
+            Self(self.0 | NARROW)
+        } else {
+            self
+        }
+    }
+
     /// Buried. Only a drained gate can be.
     pub(super) const fn bury(self) -> Option<Self> {
-        if self.0 == CLOSED {
+        if self.0 & !NARROW == CLOSED {
             Some(Self(CLOSED | GONE))
         } else {
             None
@@ -136,6 +156,7 @@ mod tests {
     #[derive(Debug, Default)]
     struct Model {
         closed: bool,
+        narrow: bool,
         gone: bool,
         inside: u64,
         edges: u32,
@@ -145,6 +166,7 @@ mod tests {
         fn phase(&self) -> Phase {
             match (self.gone, self.closed, self.inside) {
                 (true, ..) => Phase::Gone,
+                (_, false, _) if self.narrow => Phase::Draining,
                 (_, false, _) => Phase::Ready,
                 (_, true, 0) => Phase::Drained,
                 (_, true, _) => Phase::Draining,
@@ -155,13 +177,22 @@ mod tests {
     #[derive(Debug, Clone, Copy)]
     enum Step {
         Enter,
+        EnterSession,
         Leave,
+        Narrow,
         Close,
         Bury,
     }
 
     fn step() -> impl Strategy<Value = Step> {
-        prop_oneof![6 => Just(Step::Enter), 5 => Just(Step::Leave), 1 => Just(Step::Close), 1 => Just(Step::Bury)]
+        prop_oneof![
+            4 => Just(Step::Enter),
+            3 => Just(Step::EnterSession),
+            6 => Just(Step::Leave),
+            1 => Just(Step::Narrow),
+            1 => Just(Step::Close),
+            1 => Just(Step::Bury)
+        ]
     }
 
     proptest! {
@@ -175,6 +206,17 @@ mod tests {
                 match step {
                     Step::Enter => match word.enter() {
                         Ok(next) => {
+                            prop_assert!(!model.closed && !model.narrow && !model.gone);
+                            model.inside += 1;
+                            word = next;
+                        }
+                        Err(refused) => {
+                            prop_assert_eq!(refused, Refused::Draining);
+                            prop_assert!(model.closed || model.narrow || model.gone);
+                        }
+                    },
+                    Step::EnterSession => match word.enter_narrow() {
+                        Ok(next) => {
                             prop_assert!(!model.closed && !model.gone);
                             model.inside += 1;
                             word = next;
@@ -184,6 +226,10 @@ mod tests {
                             prop_assert!(model.closed || model.gone);
                         }
                     },
+                    Step::Narrow => {
+                        word = word.narrow();
+                        model.narrow |= !model.closed;
+                    }
                     Step::Leave => match word.leave() {
                         Some((next, edge)) => {
                             model.inside -= 1;
