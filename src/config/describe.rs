@@ -10,7 +10,7 @@ use crate::discovery::{self, Port};
 use crate::document::{write_duration, write_percent, write_size};
 use crate::net::tls;
 use crate::server;
-use crate::snapshot::ServiceSettings;
+use crate::snapshot::{Affinity, ServiceSettings};
 
 use super::listener::{TLS_VERSIONS, UNDERSCORES};
 use super::route::host_words;
@@ -104,6 +104,7 @@ fn service(service: &Service) -> Value {
     let ServiceSettings {
         name,
         balance,
+        affinity: affine,
         drain,
         all_draining,
         timeouts,
@@ -117,7 +118,7 @@ fn service(service: &Service) -> Value {
         "source": source(&service.source),
         "balance": balance_word(balance),
         "hash_on": hash_on(balance),
-        "affinity": "none",
+        "affinity": affinity(affine),
         "protocol": "http1",
         "drain": {
             "timeout": write_duration(drain.timeout),
@@ -153,6 +154,21 @@ fn source(source: &discovery::Settings) -> Value {
             });
             json!({ "file": { "path": written(path), "port": port } })
         }
+    }
+}
+
+fn affinity(affinity: &Affinity) -> Value {
+    match affinity {
+        Affinity::None => json!("none"),
+        Affinity::Connection => json!("connection"),
+        Affinity::Cookie {
+            name,
+            keep_until_deadline,
+        } => json!({ "cookie": name, "keep_until_deadline": keep_until_deadline }),
+        Affinity::Header {
+            name,
+            keep_until_deadline,
+        } => json!({ "header": name.as_str(), "keep_until_deadline": keep_until_deadline }),
     }
 }
 

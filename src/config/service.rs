@@ -8,7 +8,7 @@ use crate::balance::{HashKey, Policy};
 use crate::document::{Item, Mapping, Value, nearest};
 use crate::drain::{self, WebsocketClose};
 use crate::endpoint::ServiceName;
-use crate::snapshot::{AllDraining, Limits, Retry, ServiceSettings, Timeouts};
+use crate::snapshot::{Affinity, AllDraining, Limits, Retry, ServiceSettings, Timeouts};
 
 use super::Service;
 use super::files::Files;
@@ -87,6 +87,7 @@ fn service(keys: &mut Mapping<'_>, name: &str, files: &mut Files) -> Option<Serv
         .required("source")
         .and_then(|item| source(&item, files));
     settings.balance = balance(keys);
+    take(&mut settings.affinity, keys.optional("affinity"), affinity);
     take(&mut settings.drain, keys.optional("drain"), drain);
     take(
         &mut settings.all_draining,
@@ -151,6 +152,49 @@ fn hash_key(item: &Item<'_>) -> Option<HashKey> {
     Some(match kind {
         "header" => HashKey::Header(field),
         _ => HashKey::Cookie(text.into()),
+    })
+}
+
+fn affinity(item: &Item<'_>) -> Option<Affinity> {
+    if let Value::Scalar { .. } = item.node.value {
+        return match item.text()? {
+            "none" => Some(Affinity::None),
+            "connection" => Some(Affinity::Connection),
+            _ => {
+                item.fault(format!(
+                    "is {}, should be none, connection, {{ cookie: NAME }} or {{ header: NAME }}",
+                    item.kind()
+                ));
+                None
+            }
+        };
+    }
+    let mut keys = item.mapping()?;
+    let mut keep_until_deadline = false;
+    take(
+        &mut keep_until_deadline,
+        keys.optional("keep_until_deadline"),
+        Item::boolean,
+    );
+    let is_kind = |name: &str| matches!(name, "cookie" | "header");
+    if !keys.entries.iter().any(|(key, _)| is_kind(&key.text)) {
+        item.fault("should have one of cookie, header");
+    }
+    let (kind, _, value) = choice(keys, &["cookie", "header"])?;
+    let text = value.name()?;
+    let Ok(field) = text.parse::<HeaderName>() else {
+        value.fault(format!("is {text:?}, should be the name of a {kind}"));
+        return None;
+    };
+    Some(match kind {
+        "header" => Affinity::Header {
+            name: field,
+            keep_until_deadline,
+        },
+        _ => Affinity::Cookie {
+            name: text.into(),
+            keep_until_deadline,
+        },
     })
 }
 
@@ -235,11 +279,6 @@ fn limits(item: &Item<'_>) -> Option<Limits> {
 
 /// Keys whose only value for now is the default: a config must not promise what nobody keeps.
 fn unfinished(keys: &mut Mapping<'_>) {
-    only(
-        keys.optional("affinity"),
-        "none",
-        "others come with a later version",
-    );
     only(
         keys.optional("protocol"),
         "http1",

@@ -247,7 +247,7 @@ services:
     source: { file: { path: ../api.yaml, port: http } }
     balance: hash
     hash_on: { header: X-User }
-    affinity: none
+    affinity: { cookie: sid, keep_until_deadline: true }
     protocol: http1
     drain: { timeout: 1m, idle_grace: 4s, spread: 500ms, websocket_close_code: 1001 }
     all_draining: reject
@@ -265,8 +265,10 @@ services:
     source: { list: ["10.0.0.1:80", "[::1]:80"] }
     balance: hash
     hash_on: { cookie: sid }
+    affinity: connection
   - name: third
     source: { list: [] }
+    affinity: { header: X-User }
     balance: hash
 admin:
   address: 127.0.0.1:9901
@@ -488,8 +490,6 @@ fn says_honestly_what_comes_later() {
     }
     in_service(
         r#"
-            affinity: connection | 10:15: affinity: | later version
-            affinity: { cookie: a } | 10:15: affinity: | later version
             protocol: h2 | 10:15: protocol: | later version
             health: { tcp: true } | 10:5: health: | later version
             upgrades: [h2c] | 10:16: upgrades | websocket
@@ -534,6 +534,10 @@ fn refuses_sources_that_are_not_exactly_one() {
 fn refuses_what_contradicts_itself() {
     in_service(
         r#"
+            affinity: sticky | 10:15: affinity: | { cookie: NAME }
+            affinity: { cookie: "a b" } | 10:25: cookie: | name of a cookie
+            affinity: { cookie: a, header: b } | 10:28: header: | beside cookie
+            affinity: { keep_until_deadline: true } | 10:15: affinity: | one of cookie, header
             hash_on: client_address | 10:5: hash_on: | only with balance: hash
             balance: hash\n    hash_on: url | 11:14: hash_on: | { header: NAME }
             balance: hash\n    hash_on: { header: "a b" } | 11:24: header: | name of a header

@@ -140,7 +140,7 @@ impl LifeRecord {
         };
         let started_after = StartedAfter {
             fallback: endpoint.started_in_fallback(),
-            affinity: 0,
+            affinity: endpoint.started_by_affinity(),
         };
         Counts {
             finished,
@@ -190,11 +190,33 @@ impl Writer {
         drain.report.deadline = deadline.map(|deadline| now.wall + (deadline.at - now.mono));
         drain.report.limited_by =
             deadline.map_or(LimitedBy::Service, |deadline| deadline.limited_by);
-        // The moment from which nothing starts here any more (P1).
-        drain.report.in_flight_at_start = record.life.drain();
+        // The moment from which nothing starts here any more (P1), but sessions that it is kept open to (P14).
+        drain.report.in_flight_at_start = if record.kept {
+            record.life.narrow()
+        } else {
+            record.life.drain()
+        };
         Some(Order {
             endpoint: life,
             since: now.mono,
+            deadline: deadline.map(|deadline| deadline.at),
+        })
+    }
+
+    /// Closes a gate that was kept open to its sessions to them, too. The workers are to be told.
+    pub(super) fn shut(&mut self, life: EndpointId) -> Option<Order> {
+        let (service, key) = self.lives.get(&life)?;
+        let entry = self.services.get_mut(service)?.entries.get_mut(key)?;
+        let record = entry.life_mut(life)?;
+        if !std::mem::take(&mut record.kept) {
+            return None;
+        }
+        record.life.drain();
+        let drain = record.drain.as_ref()?;
+        let deadline = self.plan.deadline(life);
+        Some(Order {
+            endpoint: life,
+            since: drain.closed?,
             deadline: deadline.map(|deadline| deadline.at),
         })
     }
@@ -383,6 +405,7 @@ impl Writer {
             cut_stream = counts.cut.stream,
             cut_tunnel = counts.cut.tunnel,
             started_after_fallback = counts.started_after.fallback,
+            started_after_affinity = counts.started_after.affinity,
             "drain over"
         );
         self.reports.push_front(report);

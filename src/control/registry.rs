@@ -11,7 +11,7 @@ use super::reconcile::{Standing, Want, source_wants};
 use crate::discovery::{Observation, Observed, ObservedState};
 use crate::drain::{Cause, Report};
 use crate::endpoint::{EndpointKey, Life, Member, Ramp};
-use crate::snapshot::{AllDraining, Service};
+use crate::snapshot::{AllDraining, Service, Tiers};
 
 /// A service and all it has.
 #[derive(Debug)]
@@ -110,6 +110,8 @@ pub(super) struct LifeRecord {
     /// Since when it is ready, for the slow start; none for those of the first set.
     pub(super) ready_since: Option<Instant>,
     pub(super) drain: Option<Drain>,
+    /// It drains, and its gate is open to its sessions until the deadline (P14).
+    pub(super) kept: bool,
 }
 
 /// A life's drain.
@@ -170,11 +172,24 @@ impl Record {
         causes
     }
 
-    /// The members of the two tiers: those in rotation, and those that fill in when there are none (P7).
-    pub(super) fn tiers(&self) -> (Vec<Member>, Vec<Member>) {
+    /// Whether an endpoint that drains stays open to its sessions until its deadline (P14): its service says so, and it is
+    /// listed as serving. What has left its source, or no route leads to, is closed to everyone.
+    pub(super) fn keeps(&self, entry: &Entry) -> bool {
+        let serves = entry.listed.as_ref().is_some_and(|listed| {
+            match source_wants(listed.state, entry.terminated) {
+                Want::Ready => true,
+                Want::NotReady => false,
+                Want::Leave { may_serve } => may_serve,
+            }
+        });
+        serves && self.routed && self.configured && self.service.settings().affinity.keeps()
+    }
+
+    /// Its members, by what they are there for.
+    pub(super) fn tiers(&self) -> Tiers {
         let over = self.service.settings().slow_start;
         let mut primary = Vec::with_capacity(self.ready);
-        let mut fallback = Vec::new();
+        let (mut fallback, mut kept) = (Vec::new(), Vec::new());
         for record in self
             .entries
             .values()
@@ -199,10 +214,19 @@ impl Record {
                     weight: record.weight.max(1),
                     ramp: None,
                 }),
+                Standing::Closed if record.kept => kept.push(Member {
+                    endpoint: endpoint.clone(),
+                    weight: record.weight.max(1),
+                    ramp: None,
+                }),
                 Standing::NotReady | Standing::Closed => {}
             }
         }
-        (primary, fallback)
+        Tiers {
+            primary,
+            fallback,
+            kept,
+        }
     }
 
     /// Whether nothing of it is left that anybody could ask for.

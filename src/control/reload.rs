@@ -108,10 +108,8 @@ impl Writer {
         };
         record.configured = true;
         if *record.service.settings() != *desired.settings {
-            let (primary, fallback) = record.tiers();
-            record
-                .service
-                .publish(desired.settings.clone(), primary, fallback);
+            let tiers = record.tiers();
+            record.service.publish(desired.settings.clone(), tiers);
         }
         let all: Vec<EndpointKey> = record.entries.keys().cloned().collect();
         self.apply(&name, all, None);

@@ -1,6 +1,6 @@
 //! The loop: everything that happens to services and endpoints, one thing after the other.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -77,6 +77,8 @@ pub struct Writer {
     outbox: Vec<Outgoing>,
     /// State changes that are told once the gates are closed: telling takes time (P2).
     untold: Vec<(ServiceName, EndpointKey, Option<State>)>,
+    /// Lives that were kept open to their sessions and are not any more.
+    shutting: Vec<EndpointId>,
     /// When the gates of the last update were closed.
     pub(super) closed_at: Instant,
     hears: Hears,
@@ -133,6 +135,7 @@ impl Writer {
             confirmed,
             outbox: Vec::new(),
             untold: Vec::new(),
+            shutting: Vec::new(),
             closed_at: Instant::now(),
             hears: Hears {
                 requests: inbox.requests,
@@ -195,6 +198,17 @@ impl Writer {
                 tracing::warn!(%service, endpoint = %key, in_flight, "drain deadline: cutting what is in flight");
             }
         }
+        // Open to their sessions until now: first nothing starts any more, then what is in flight is ended.
+        let orders: Vec<_> = due.iter().filter_map(|life| self.shut(*life)).collect();
+        let services: BTreeSet<_> = orders
+            .iter()
+            .filter_map(|order| self.lives.get(&order.endpoint))
+            .map(|(service, _)| service.clone())
+            .collect();
+        for service in &services {
+            self.publish(service);
+        }
+        self.tell_workers(orders);
         self.outbox.push(Outgoing::Cut(due.into()));
     }
 
@@ -231,6 +245,12 @@ impl Writer {
         if publish {
             self.publish(service);
         }
+        let shutting = std::mem::take(&mut self.shutting);
+        let shut: Vec<_> = shutting
+            .into_iter()
+            .filter_map(|life| self.shut(life))
+            .collect();
+        self.tell_workers(shut);
         self.close(service, closing, lifted, &now);
         self.closed_at = Instant::now();
         for (service, key, from) in std::mem::take(&mut self.untold) {
@@ -254,6 +274,10 @@ impl Writer {
             return false;
         };
         let first_set = record.source.fresh.is_none();
+        let keeps = record
+            .entries
+            .get(key)
+            .is_some_and(|entry| record.keeps(entry));
         let Some(entry) = record.entries.get_mut(key) else {
             return false;
         };
@@ -271,6 +295,10 @@ impl Writer {
                 };
                 let changed = weight.is_some_and(|weight| weight != newest.weight);
                 newest.weight = weight.unwrap_or(newest.weight);
+                if newest.kept && !keeps {
+                    self.shutting.push(newest.life.endpoint().id());
+                    return true;
+                }
                 changed && matches!(newest.standing, Standing::Ready | Standing::Fallback)
             }
             Step::Close => {
@@ -278,6 +306,7 @@ impl Writer {
                     return false;
                 };
                 newest.standing = Standing::Closed;
+                newest.kept = keeps;
                 closing.push((key.clone(), newest.life.endpoint().id()));
                 true
             }
@@ -300,6 +329,9 @@ impl Writer {
                     if old.standing != Standing::Closed {
                         old.standing = Standing::Closed;
                         closing.push((key.clone(), old.life.endpoint().id()));
+                    } else if old.kept {
+                        // Its sessions go to the new life.
+                        self.shutting.push(old.life.endpoint().id());
                     }
                     entry.older.push(old);
                 }
@@ -322,6 +354,7 @@ impl Writer {
                     weight: listed.weight,
                     ready_since: (standing == Standing::Ready && !first_set).then_some(now.mono),
                     drain: None,
+                    kept: false,
                 });
                 if standing == Standing::Closed {
                     closing.push((key.clone(), id));
@@ -339,10 +372,8 @@ impl Writer {
     /// Swaps the pointer that workers choose by.
     pub(super) fn publish(&mut self, service: &ServiceName) {
         if let Some(record) = self.services.get(service) {
-            let (primary, fallback) = record.tiers();
-            record
-                .service
-                .publish(record.service.settings(), primary, fallback);
+            let tiers = record.tiers();
+            record.service.publish(record.service.settings(), tiers);
             record.service.waiting().ring_all();
         }
     }
@@ -359,6 +390,11 @@ impl Writer {
         for (key, life) in closing {
             orders.extend(self.begin_drain(service, &key, life, lifted == Some(&key), now));
         }
+        self.tell_workers(orders);
+    }
+
+    /// Has every worker carry out drains, and confirm.
+    fn tell_workers(&mut self, orders: Vec<Order>) {
         if orders.is_empty() {
             return;
         }

@@ -1,20 +1,53 @@
 //! The guard of a place in flight: whoever holds it is counted, and dropping it is the only way out.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::Endpoint;
+
+/// Why work was admitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// The endpoint was not draining.
+    Ready,
+    /// It drains, and serves because nobody else can (P7).
+    Fallback,
+    /// It drains, and the work belongs there by an affinity that says so (P14).
+    Affinity,
+}
 
 /// A place in flight at an endpoint (law 4: held until both directions of the work have ended).
 #[derive(Debug)]
 pub struct InFlight {
     endpoint: Arc<Endpoint>,
-    fallback: bool,
+    admission: Admission,
+}
+
+impl Admission {
+    pub(super) fn new(fallback: bool) -> Self {
+        if fallback {
+            Self::Fallback
+        } else {
+            Self::Ready
+        }
+    }
+
+    /// The word for it in `dispatched_to_draining_total`; none where nothing drains.
+    #[must_use]
+    pub const fn why(self) -> Option<&'static str> {
+        match self {
+            Self::Ready => None,
+            Self::Fallback => Some("fallback"),
+            Self::Affinity => Some("affinity"),
+        }
+    }
 }
 
 impl InFlight {
-    pub(super) fn new(endpoint: Arc<Endpoint>, fallback: bool) -> Self {
-        Self { endpoint, fallback }
+    pub(super) fn new(endpoint: Arc<Endpoint>, admission: Admission) -> Self {
+        Self {
+            endpoint,
+            admission,
+        }
     }
 
     /// Where the place is.
@@ -23,22 +56,15 @@ impl InFlight {
         &self.endpoint
     }
 
-    /// Whether the endpoint was draining and serving as the fallback when the work started (P7).
+    /// Why it was given.
     #[must_use]
-    pub fn is_fallback(&self) -> bool {
-        self.fallback
+    pub fn admission(&self) -> Admission {
+        self.admission
     }
 
     /// Gives the place back before a byte was written: no work has started here (P1).
     pub fn give_back(self) {
-        // Relaxed: read after the edge, which the gate orders after the drop below.
-        self.endpoint
-            .tally
-            .given_back
-            .fetch_add(1, Ordering::Relaxed);
-        if self.fallback {
-            self.endpoint.tally.fallback.fetch_sub(1, Ordering::Relaxed);
-        }
+        self.endpoint.count_given_back(self.admission);
     }
 }
 

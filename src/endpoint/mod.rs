@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use tokio::sync::mpsc;
 
-pub use in_flight::InFlight;
+pub use in_flight::{Admission, InFlight};
 pub use key::{EndpointId, EndpointKey, ServiceName};
 pub use load::Load;
 pub use member::{Member, Ramp};
@@ -69,6 +69,7 @@ struct Tally {
     cut_tunnel: AtomicU64,
     given_back: AtomicU64,
     fallback: AtomicU64,
+    affinity: AtomicU64,
 }
 
 /// The kinds of work, as a report counts what was cut.
@@ -113,6 +114,11 @@ impl Life {
         inside
     }
 
+    /// Closes the gate to all but sessions, until [`Life::drain`]; says how many were inside.
+    pub fn narrow(&self) -> u64 {
+        self.endpoint.gate.narrow()
+    }
+
     /// Ends a drained life. `Err` gives it back when it is not drained.
     ///
     /// # Errors
@@ -145,10 +151,46 @@ impl Endpoint {
     /// [`Refused::Draining`] once the drain began, whatever snapshot the caller holds (law 5).
     pub fn acquire(self: &Arc<Self>, fallback: bool) -> Result<InFlight, Refused> {
         self.gate.enter()?;
-        if fallback {
-            count(&self.tally.fallback);
+        Ok(self.admitted(Admission::new(fallback)))
+    }
+
+    /// The same for a session that belongs here: it is admitted also while the endpoint drains and is kept open to its
+    /// sessions (P14).
+    ///
+    /// # Errors
+    /// [`Refused::Draining`] once it is closed to them, too.
+    pub fn acquire_session(self: &Arc<Self>, fallback: bool) -> Result<InFlight, Refused> {
+        let narrow = self.gate.enter_session()?;
+        Ok(self.admitted(if narrow {
+            Admission::Affinity
+        } else {
+            Admission::new(fallback)
+        }))
+    }
+
+    fn admitted(self: &Arc<Self>, admission: Admission) -> InFlight {
+        self.count_start(admission);
+        InFlight::new(self.clone(), admission)
+    }
+
+    /// Notes a request that starts although the drain is known.
+    pub fn count_start(&self, admission: Admission) {
+        match admission {
+            Admission::Ready => {}
+            Admission::Fallback => count(&self.tally.fallback),
+            Admission::Affinity => count(&self.tally.affinity),
         }
-        Ok(InFlight::new(self.clone(), fallback))
+    }
+
+    /// Notes that a request was called back before a byte was written.
+    pub fn count_given_back(&self, admission: Admission) {
+        count(&self.tally.given_back);
+        let started = match admission {
+            Admission::Ready => return,
+            Admission::Fallback => &self.tally.fallback,
+            Admission::Affinity => &self.tally.affinity,
+        };
+        started.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Where this life stands.
@@ -220,6 +262,12 @@ impl Endpoint {
     #[must_use]
     pub fn started_in_fallback(&self) -> u64 {
         read(&self.tally.fallback)
+    }
+
+    /// Requests that started here after the drain was known, by affinity (P14).
+    #[must_use]
+    pub fn started_by_affinity(&self) -> u64 {
+        read(&self.tally.affinity)
     }
 
     fn leave(&self) {

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::ticket::{Kind, Signal, Ticket};
 use super::{Connection, Pool};
 use crate::control::{Holder, Order};
-use crate::drain::{latest_stream_moment, stream_moment};
+use crate::drain::{latest_stream_moment, spread_moment, stream_moment};
 use crate::endpoint::Endpoint;
 use crate::snapshot::Service;
 
@@ -83,16 +83,15 @@ impl Slot {
         &self.service
     }
 
-    /// Registers a request that holds a place here.
-    pub fn enter(&self, ticket: Rc<Ticket>) {
+    /// Registers a request, or a pin, that holds a place here.
+    pub fn enter(&self, ticket: &Rc<Ticket>) {
         let mut tickets = self.tickets.borrow_mut();
         ticket.index.set(tickets.len());
-        tickets.push(ticket);
-        if self.drain.get().is_some()
-            && let Some(ticket) = tickets.last()
-        {
+        tickets.push(ticket.clone());
+        drop(tickets);
+        if let (Some(window), Some(pool)) = (self.drain.get(), self.pool.upgrade()) {
             // It was admitted before the gate closed and comes here after the drain did.
-            ticket.tell(Signal::Recall);
+            self.tell(ticket, window, &mut pool.rng.borrow_mut());
         }
     }
 
@@ -214,13 +213,35 @@ impl Slot {
 
     fn tell_tickets(&self, window: Window, rng: &mut fastrand::Rng) {
         for ticket in self.all_tickets() {
-            if !ticket.is_written() {
-                ticket.tell(Signal::Recall);
-            }
-            if ticket.kind().is_endless() {
-                ticket.set_moment(window.moment(&ticket, rng));
-            }
+            self.tell(&ticket, window, rng);
         }
+    }
+
+    fn tell(&self, ticket: &Ticket, window: Window, rng: &mut fastrand::Rng) {
+        match ticket.kind() {
+            Kind::Pin => {
+                let known = ticket.moment();
+                ticket.set_moment(known.or_else(|| Some(self.pin_moment(window, rng))));
+                ticket.tell(Signal::End);
+                return;
+            }
+            Kind::Events | Kind::Tunnel => ticket.set_moment(window.moment(ticket, rng)),
+            Kind::Request => {}
+        }
+        if !ticket.is_written() {
+            ticket.tell(Signal::Recall);
+        }
+    }
+
+    /// When a pinned connection is closed if it is idle: within the grace, at a random moment of its last part.
+    fn pin_moment(&self, window: Window, rng: &mut fastrand::Rng) -> Instant {
+        let drain = &self.service.settings().drain;
+        spread_moment(
+            window.since,
+            window.since + drain.idle_grace,
+            drain.spread,
+            rng.f64(),
+        )
     }
 
     pub(super) fn cut(&self) -> usize {

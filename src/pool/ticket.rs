@@ -17,7 +17,7 @@ pub enum Signal {
     None,
     /// Not a byte was written: give the place back and pick again (P1).
     Recall,
-    /// A stream that never ends by itself: end well at the next boundary.
+    /// What never ends by itself: end well at the next boundary.
     End,
     /// The deadline has come (P5).
     Cut,
@@ -32,6 +32,8 @@ pub enum Kind {
     Events,
     /// Bytes both ways, which end when both sides say so.
     Tunnel,
+    /// A client's connection that stays on the endpoint.
+    Pin,
 }
 
 impl Kind {
@@ -51,6 +53,8 @@ pub struct Ticket {
     signal: Cell<Signal>,
     written: Cell<bool>,
     kind: Cell<Kind>,
+    /// It belongs here although the endpoint drains: it is not called back.
+    stays: Cell<bool>,
     /// When endless work is to end.
     moment: Cell<Option<Instant>>,
     /// It has been told its end in words, and is not cut by the deadline.
@@ -69,10 +73,25 @@ impl Ticket {
             signal: Cell::new(Signal::None),
             written: Cell::new(false),
             kind: Cell::new(Kind::Request),
+            stays: Cell::new(false),
             moment: Cell::new(None),
             well: Cell::new(false),
             index: Cell::new(usize::MAX),
         }
+    }
+
+    /// A client's connection that stays here.
+    #[must_use]
+    pub fn pin(task: Rc<Task>, route: Arc<str>, started: Instant) -> Self {
+        let pin = Self::new(task, route, started);
+        pin.kind.set(Kind::Pin);
+        pin.stay();
+        pin
+    }
+
+    /// It is not called back: it belongs here, although the endpoint drains (P14).
+    pub fn stay(&self) {
+        self.stays.set(true);
     }
 
     /// Another task works on it from now on.
@@ -101,7 +120,7 @@ impl Ticket {
         self.kind.get()
     }
 
-    /// When endless work is to end.
+    /// When endless work is to end, or an idle pinned connection.
     #[must_use]
     pub fn moment(&self) -> Option<Instant> {
         self.moment.get()
@@ -130,7 +149,8 @@ impl Ticket {
     }
 
     pub(super) fn tell(&self, signal: Signal) {
-        if signal > self.signal.get() {
+        let ignores = signal == Signal::Recall && self.stays.get();
+        if signal > self.signal.get() && !ignores {
             self.signal.set(signal);
             self.wake();
         }
@@ -141,6 +161,7 @@ impl Ticket {
             Kind::Request => "request",
             Kind::Events => "stream",
             Kind::Tunnel => "tunnel",
+            Kind::Pin => "pin",
         };
         let age: Duration = now.saturating_duration_since(self.started);
         Holder {

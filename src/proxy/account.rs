@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::admit::Attempt;
 use super::{Downstream, Failure, Proxy, headers};
+use crate::endpoint::Admission;
 use crate::pool::Connection;
 use crate::snapshot::Service;
 use crate::telemetry::{Client, Record, Try};
@@ -95,7 +96,7 @@ impl Account {
     pub(super) fn attempt(&mut self, attempt: &Attempt, connection: Option<&Connection>) {
         self.last = Some(Try {
             endpoint: attempt.endpoint().clone(),
-            fallback: attempt.is_fallback(),
+            draining: attempt.admission() != Admission::Ready,
             connection: connection.map(Connection::id),
             reused: connection.is_some_and(|connection| connection.requests() > 1),
             connection_request: connection.map(Connection::requests),

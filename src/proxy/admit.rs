@@ -12,25 +12,35 @@ use std::task::Poll;
 use tokio::time::Instant;
 use tracing::debug;
 
+use super::pin::Pin;
 use super::retry::Failed;
 use super::{Failure, Flow, Plea, Proxy};
-use crate::endpoint::{Endpoint, EndpointId, InFlight};
+use crate::endpoint::{Admission, Endpoint, EndpointId, InFlight};
 use crate::pool::{Checkout, Connection, Permit, Signal, Slot, Ticket};
-use crate::snapshot::{Ask, NotChosen};
+use crate::snapshot::{Affinity, Ask, NotChosen};
 
 /// A place in flight, registered where the drain of its endpoint finds it.
 #[derive(Debug)]
 pub(super) struct Attempt {
     // Dropped in this order: first it is no longer told anything, then the place is given back.
     seat: Seat,
-    place: Option<InFlight>,
+    place: Place,
     pub(super) checkout: Option<Checkout>,
 }
 
 #[derive(Debug)]
-struct Seat {
-    slot: Rc<Slot>,
-    ticket: Rc<Ticket>,
+enum Place {
+    /// Its own.
+    Own(InFlight),
+    /// That of the pinned connection that it came by.
+    Pinned(Rc<Pin>, Admission),
+}
+
+/// Where a drain finds work.
+#[derive(Debug)]
+pub(super) struct Seat {
+    pub(super) slot: Rc<Slot>,
+    pub(super) ticket: Rc<Ticket>,
 }
 
 impl Drop for Seat {
@@ -55,14 +65,39 @@ impl Attempt {
         &self.seat.ticket
     }
 
-    pub(super) fn is_fallback(&self) -> bool {
-        self.place.as_ref().is_some_and(InFlight::is_fallback)
+    /// Why it was admitted.
+    pub(super) fn admission(&self) -> Admission {
+        match &self.place {
+            Place::Own(place) => place.admission(),
+            Place::Pinned(_, admission) => *admission,
+        }
     }
 
-    /// Nothing has begun here: the drain calls it back (P1).
-    pub(super) fn give_back(mut self) {
-        if let Some(place) = self.place.take() {
-            place.give_back();
+    /// The endpoint has answered: the connection that is pinned to it stays.
+    pub(super) fn prove_pin(&self) {
+        if let Place::Pinned(pin, _) = &self.place {
+            pin.prove();
+        }
+    }
+
+    /// Takes a connection back whose exchange has ended whole.
+    pub(super) fn checkin(&self, connection: Box<Connection>) {
+        match &self.place {
+            Place::Own(_) => self.slot().checkin(connection, Instant::now()),
+            Place::Pinned(pin, _) => pin.checkin(connection),
+        }
+    }
+
+    /// Nothing has begun here: the drain calls it back (P1). A pin that has proved nothing goes with it.
+    pub(super) fn give_back(self, pins: &super::Pins) {
+        match self.place {
+            Place::Own(place) => place.give_back(),
+            Place::Pinned(pin, admission) => {
+                pin.endpoint().count_given_back(admission);
+                if !pin.is_proven() {
+                    pins.remove(pin.endpoint().id());
+                }
+            }
         }
     }
 }
@@ -117,6 +152,9 @@ impl Proxy {
     /// None when every endpoint has as many connections as it may have.
     fn try_admit(&self, flow: &mut Flow<'_>) -> Result<Option<Attempt>, Failure> {
         let now = Instant::now();
+        if let Some(pin) = self.pin(flow) {
+            return Ok(self.admit_pinned(flow, pin, now));
+        }
         let mut avoid = flow.retries.avoid.clone();
         let mut full = false;
         loop {
@@ -142,19 +180,43 @@ impl Proxy {
                 avoid.push(place.endpoint().id());
                 continue;
             }
-            let ticket = Rc::new(Ticket::new(
-                flow.downstream.task.clone(),
-                flow.route.clone(),
-                flow.started,
-            ));
-            slot.enter(ticket.clone());
-            let seat = Seat { slot, ticket };
-            return Ok(Some(Attempt {
-                seat,
-                place: Some(place),
-                checkout: Some(checkout),
-            }));
+            let pins = flow.settings.affinity == Affinity::Connection
+                && place.admission() == Admission::Ready;
+            let place = if pins {
+                let list = &flow.downstream.pins;
+                let pin = list.add(place, slot.clone(), &flow.service, &flow.route);
+                Place::Pinned(pin, Admission::Ready)
+            } else {
+                Place::Own(place)
+            };
+            return Ok(Some(seated(flow, slot, place, checkout)));
         }
+    }
+
+    /// Where the request's connection is pinned to, unless that has failed it.
+    fn pin(&self, flow: &Flow<'_>) -> Option<Rc<Pin>> {
+        if flow.settings.affinity != Affinity::Connection {
+            return None;
+        }
+        let pin = flow.downstream.pins.find(&flow.service)?;
+        let endpoint = pin.endpoint().id();
+        if flow.retries.avoid.contains(&endpoint) {
+            flow.downstream.pins.remove(endpoint);
+            return None;
+        }
+        Some(pin)
+    }
+
+    /// A request by a pinned connection rides on its place (P14). None when it may not open a connection now.
+    fn admit_pinned(&self, flow: &Flow<'_>, pin: Rc<Pin>, now: Instant) -> Option<Attempt> {
+        let checkout = pin.checkout(now, flow.retries.is_retry());
+        if matches!(checkout, Checkout::Full) {
+            return None;
+        }
+        let admission = pin.admission(flow.service.load().is_fallback());
+        pin.endpoint().count_start(admission);
+        let slot = pin.slot().clone();
+        Some(seated(flow, slot, Place::Pinned(pin, admission), checkout))
     }
 
     /// A snapshot is a hint, acquire is the truth (law 5): a stale pick costs another one.
@@ -165,8 +227,12 @@ impl Proxy {
                 now,
                 rng: &mut rng,
                 hash: flow.hash,
+                session: flow.session,
                 avoid,
             };
+            if let Some(place) = flow.service.load().home(&mut ask) {
+                return Some(place);
+            }
             match flow.service.load().choose(&mut ask) {
                 Ok(place) => return Some(place),
                 Err(NotChosen::Stale) => {}
@@ -216,4 +282,22 @@ impl Proxy {
         let stream = dialled.await?;
         Ok(Connection::new(stream, self.pool.next_connection(), permit))
     }
+}
+
+fn seated(flow: &Flow<'_>, slot: Rc<Slot>, place: Place, checkout: Checkout) -> Attempt {
+    let ticket = Rc::new(Ticket::new(
+        flow.downstream.task.clone(),
+        flow.route.clone(),
+        flow.started,
+    ));
+    let attempt = Attempt {
+        seat: Seat { slot, ticket },
+        place,
+        checkout: Some(checkout),
+    };
+    if attempt.admission() == Admission::Affinity {
+        attempt.ticket().stay();
+    }
+    attempt.slot().enter(attempt.ticket());
+    attempt
 }

@@ -22,7 +22,7 @@ use super::failure::{UNAVAILABLE, add_grpc_status};
 use super::upload::{Upload, UploadError};
 use super::{Downstream, Proxy};
 use crate::ending::{EventEnds, Grpc, Kind, Messages, web_trailers};
-use crate::endpoint::Work;
+use crate::endpoint::{Admission, Work};
 use crate::pool::h1::{Length, Piece};
 use crate::pool::{self, Connection, Signal};
 use crate::snapshot::ServiceSettings;
@@ -454,11 +454,12 @@ impl Ends {
 }
 
 impl Live {
-    /// Both directions are over: the connection may carry another request, if it can. One that an endpoint served as the
-    /// fallback has been told to close.
+    /// Both directions are over: the connection may carry another request, if it can. One to an endpoint that
+    /// was draining has been told to close.
     fn done(self) {
-        if self.upload.is_whole() && self.connection.is_reusable() && !self.attempt.is_fallback() {
-            self.attempt.slot().checkin(self.connection, Instant::now());
+        let stays = self.attempt.admission() == Admission::Ready;
+        if self.upload.is_whole() && self.connection.is_reusable() && stays {
+            self.attempt.checkin(self.connection);
         }
     }
 }
@@ -481,6 +482,7 @@ impl Tail {
             local: known.local,
             entrance: known.entrance.clone(),
             task,
+            pins: known.pins.clone(),
             reset: false.into(),
             uploading: false.into(),
             bare_lines: false.into(),

@@ -12,7 +12,7 @@ use super::headers::{self, Last};
 use super::retry::Failed;
 use super::upload::UploadError;
 use super::{Failure, Flow, Proxy};
-use crate::endpoint::{EndpointId, Work};
+use crate::endpoint::{Admission, EndpointId, Work};
 use crate::pool::h1::{Asked, Head, ReadError};
 use crate::pool::{Connection, Signal};
 
@@ -35,19 +35,20 @@ impl Proxy {
             Ok(connection) => connection,
             Err(failed) => {
                 if failed == Failed::Recalled {
-                    attempt.give_back();
+                    attempt.give_back(&flow.downstream.pins);
                 } else {
                     flow.account.attempt(&attempt, None);
+                    flow.downstream.pins.remove(endpoint);
                 }
                 return Err((failed, endpoint));
             }
         };
         self.begin(flow, &attempt, &mut connection);
         flow.account.attempt(&attempt, Some(&connection));
-        if attempt.is_fallback() {
+        if let Some(why) = attempt.admission().why() {
             self.metrics
                 .shared()
-                .dispatched_to_draining(flow.service.name().as_str(), "fallback");
+                .dispatched_to_draining(flow.service.name().as_str(), why);
         }
         let upgrade = flow.upgrade.clone();
         let asked = match &upgrade {
@@ -67,7 +68,7 @@ impl Proxy {
             }
             Err(Failed::Recalled) => {
                 flow.account.forget_attempt();
-                attempt.give_back();
+                attempt.give_back(&flow.downstream.pins);
                 Err((Failed::Recalled, endpoint))
             }
             Err(failed) => {
@@ -82,7 +83,7 @@ impl Proxy {
     fn begin(&self, flow: &mut Flow<'_>, attempt: &Attempt, connection: &mut Connection) {
         let framing = flow.upload.framing();
         let last = Last {
-            close: attempt.is_fallback(),
+            close: attempt.admission() != Admission::Ready,
             upgrade: flow.upgrade.as_deref(),
         };
         connection.begin(|out| {

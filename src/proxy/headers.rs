@@ -327,6 +327,7 @@ mod tests {
             local: "127.0.0.1:80".parse().unwrap(),
             entrance,
             task: Clock::new().task(),
+            pins: crate::proxy::Pins::new(crate::clock::Clock::new().task()),
             reset: false.into(),
             uploading: false.into(),
             bare_lines: false.into(),

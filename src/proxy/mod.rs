@@ -12,6 +12,7 @@ mod failure;
 mod headers;
 mod inbound;
 mod inspect;
+mod pin;
 mod refusal;
 mod retry;
 mod tunnel;
@@ -24,7 +25,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONNECTION, TRAILER};
+use http::header::{CONNECTION, SET_COOKIE, TRAILER};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use tokio::sync::mpsc;
@@ -34,6 +35,7 @@ use tokio_util::task::TaskTracker;
 pub use body::Body;
 pub use failure::Failure;
 pub use inbound::Inbound;
+pub use pin::Pins;
 pub use refusal::Refusal;
 pub use tunnel::Tunnel;
 
@@ -118,6 +120,8 @@ pub struct Downstream {
     pub entrance: Rc<Entrance>,
     /// The task that works on its requests, one after the other.
     pub task: Rc<Task>,
+    /// The endpoints that the connection is pinned to.
+    pub pins: Rc<Pins>,
     /// Set to have it reset when it ends: an incomplete body must not look whole.
     pub reset: Cell<bool>,
     /// Set while nobody but the client can bring the request on: a stalled one is then the client's fault.
@@ -173,6 +177,7 @@ struct Flow<'r> {
     hash: Option<u64>,
     /// The protocol that the client wants to switch to, and may.
     upgrade: Option<Arc<str>>,
+    session: Option<u64>,
     started: Instant,
     retries: retry::Retries,
 }
@@ -267,6 +272,7 @@ impl Proxy {
         };
         let hash = choice::hash_of(&settings.balance, &parts, account.client().ip);
         let upgrade = upgrade::wanted(&parts, &settings.upgrades);
+        let session = choice::session_of(&settings.affinity, &parts);
         service.budget().note_request(self.settings.worker, started);
         let retries = retry::Retries::new(&settings.retry);
         let mut flow = Flow {
@@ -280,6 +286,7 @@ impl Proxy {
             account,
             hash,
             upgrade,
+            session,
             started,
             retries,
         };
@@ -307,6 +314,7 @@ impl Proxy {
             flow.settings = service.settings();
             flow.hash =
                 choice::hash_of(&flow.settings.balance, flow.parts, flow.account.client().ip);
+            flow.session = choice::session_of(&flow.settings.affinity, flow.parts);
             flow.account.service(&service);
             (flow.service, flow.route) = (service, route);
         }
@@ -342,18 +350,20 @@ impl Proxy {
         if answered.head.status == StatusCode::SWITCHING_PROTOCOLS {
             return self.switch(flow, answered, attempt);
         }
+        attempt.prove_pin();
+        let cookie = choice::binding(&flow, &attempt);
         let endpoint = attempt.endpoint().clone();
         let mut account = flow.account;
         endpoint.load().note(flow.started.elapsed());
         account.answered(answered.head.status);
         let mut response = Response::new(Body::empty());
         *response.status_mut() = answered.head.status;
+        *response.headers_mut() = answered.head.headers;
         if flow.downstream.entrance.debug_headers {
-            let mut headers = answered.head.headers;
-            headers::add_debug(&mut headers, &endpoint, account.attempts());
-            *response.headers_mut() = headers;
-        } else {
-            *response.headers_mut() = answered.head.headers;
+            headers::add_debug(response.headers_mut(), &endpoint, account.attempts());
+        }
+        if let Some(cookie) = cookie {
+            response.headers_mut().append(SET_COOKIE, cookie);
         }
         let passing = body::Passing {
             proxy: self.clone(),

@@ -8,14 +8,14 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, SET_COOKIE, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version};
 
 use super::admit::Attempt;
 use super::exchange::Answered;
 use super::tunnel::{Origin, Tunnel};
-use super::{Body, Failure, Flow, Proxy, headers};
+use super::{Body, Failure, Flow, Proxy, choice, headers};
 
 /// The protocol that a request wants to switch to: the first that it names and the service allows.
 pub(super) fn wanted(parts: &Parts, allowed: &[Arc<str>]) -> Option<Arc<str>> {
@@ -56,6 +56,7 @@ impl Proxy {
         answered: Answered,
         attempt: Attempt,
     ) -> Response<Body> {
+        let cookie = choice::binding(&flow, &attempt);
         let mut account = flow.account;
         attempt.endpoint().load().note(flow.started.elapsed());
         let protocol = flow.upgrade.unwrap_or_default();
@@ -70,6 +71,9 @@ impl Proxy {
         *fields = answered.head.headers;
         if flow.downstream.entrance.debug_headers {
             headers::add_debug(fields, attempt.endpoint(), account.attempts());
+        }
+        if let Some(cookie) = cookie {
+            fields.append(SET_COOKIE, cookie);
         }
         fields.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         if let Ok(name) = HeaderValue::from_str(&protocol) {

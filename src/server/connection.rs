@@ -24,7 +24,7 @@ use super::wire::{Phase, Watched};
 use super::{Plan, http2};
 use crate::clock::Task;
 use crate::net::Stream;
-use crate::proxy::{Body, Downstream, Inbound, Refusal, Tunnel};
+use crate::proxy::{Body, Downstream, Inbound, Pins, Refusal, Tunnel};
 
 /// A connection, as its listener knows it.
 #[derive(Debug)]
@@ -35,9 +35,9 @@ pub(super) struct Connection {
     /// Its place among the listener's.
     pub(super) index: Cell<usize>,
     /// When it is closed if it is idle, because we leave.
-    close_at: Cell<Option<Instant>>,
+    pub(super) close_at: Cell<Option<Instant>>,
     /// When its end is announced, whether it is idle or not: by GOAWAY, or with the next response.
-    end_at: Cell<Option<Instant>>,
+    pub(super) end_at: Cell<Option<Instant>>,
     pub(super) forced: Cell<bool>,
     /// There is something new to look at.
     pub(super) told: Cell<bool>,
@@ -96,6 +96,7 @@ impl Connection {
             client,
             local,
             entrance: entry.entrance.clone(),
+            pins: Pins::new(task.clone()),
             task,
             reset: Cell::new(false),
             uploading: Cell::new(false),
@@ -176,6 +177,7 @@ impl Connection {
         if self.forced.get() {
             return Some(Over::Forced);
         }
+        self.follow_pins();
         let phase = self.watched.phase.get();
         if phase != Phase::Head {
             *head_seen = false;
@@ -263,6 +265,8 @@ async fn converse(entry: &Rc<Entry>, connection: &Rc<Connection>) -> Option<Over
 /// Passes bytes on between the client and an endpoint, until both have enough.
 async fn relay(connection: &Connection, mut tunnel: Box<Tunnel>, early: Bytes) -> Over {
     connection.watched.phase.set(Phase::Busy);
+    // Nothing else comes by this connection: the tunnel keeps its place, and gives it back before its client is done.
+    connection.downstream.pins.release();
     tunnel.begin(&early);
     drop(early);
     std::future::poll_fn(|cx| {
@@ -317,6 +321,7 @@ fn announces_end(entry: &Entry, connection: &Connection) -> bool {
         || connection
             .end_at()
             .is_some_and(|end_at| end_at <= Instant::now())
+        || connection.downstream.pins.moment().is_some()
 }
 
 /// A response's body that tells its connection when it ends.
@@ -357,6 +362,7 @@ impl http_body::Body for Tracked {
     reason = "hyper's end is gone: nobody else can borrow the stream"
 )]
 async fn close(entry: &Entry, connection: &Connection, over: Over) {
+    connection.downstream.pins.release();
     let metrics = entry.proxy.metrics().shared();
     let mut stream = connection.watched.stream.borrow_mut();
     if connection.downstream.reset.get() {

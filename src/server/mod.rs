@@ -11,6 +11,7 @@ mod date;
 mod http2;
 mod lines;
 mod listener;
+mod pinned;
 mod shutdown;
 mod wire;
 

@@ -5,14 +5,16 @@
 //! refuses it. Each service has a pointer of its own, so that an update costs what its own service has and nothing for the
 //! others.
 
+mod affinity;
 mod budget;
 mod routes;
 mod service;
 mod settings;
 mod waiting;
 
+pub use affinity::{Affinity, token};
 pub use budget::RetryBudget;
 pub use routes::{Publisher, Reader, Route, Routes};
-pub use service::{Ask, NotChosen, Service, ServiceSnapshot};
+pub use service::{Ask, NotChosen, Service, ServiceSnapshot, Tiers};
 pub use settings::{AllDraining, Limits, Retry, ServiceSettings, Timeouts};
 pub use waiting::{Waiting, WaitingRoom};

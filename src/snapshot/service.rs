@@ -1,10 +1,11 @@
 //! A service as workers see it: its members in two tiers, and the choice between them.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
+use super::affinity::Homes;
 use super::{RetryBudget, ServiceSettings, WaitingRoom};
 use crate::balance::{Candidate, PickContext, Picker};
 use crate::endpoint::{EndpointId, InFlight, Member, ServiceName};
@@ -26,6 +27,21 @@ pub struct ServiceSnapshot {
     primary: Rank,
     /// Those that fill in when nobody is in rotation (P7).
     fallback: Rank,
+    /// Those that drain and are open to their sessions until their deadline (P14).
+    kept: Vec<Member>,
+    /// Where sessions are at home: built by the first request that has one, since an update must not wait for it (P2).
+    homes: OnceLock<Option<Homes>>,
+}
+
+/// The members of a service, by what they are there for.
+#[derive(Debug, Default)]
+pub struct Tiers {
+    /// Those in rotation.
+    pub primary: Vec<Member>,
+    /// Those that fill in when nobody is in rotation (P7).
+    pub fallback: Vec<Member>,
+    /// Those that drain and are open to their sessions until their deadline (P14).
+    pub kept: Vec<Member>,
 }
 
 /// Members and the picker that was built from them: together, so that the two cannot disagree.
@@ -44,6 +60,8 @@ pub struct Ask<'a> {
     pub rng: &'a mut fastrand::Rng,
     /// The hash of the request's key, where the policy asks for one.
     pub hash: Option<u64>,
+    /// The session it belongs to, where the affinity asks for one and the request has it.
+    pub session: Option<u64>,
     /// Endpoints that have failed or refused this request already.
     pub avoid: &'a [EndpointId],
 }
@@ -63,7 +81,7 @@ impl Service {
     pub fn new(settings: Arc<ServiceSettings>, workers: usize) -> Self {
         Self {
             name: settings.name.clone(),
-            current: ArcSwap::from_pointee(ServiceSnapshot::new(settings, Vec::new(), Vec::new())),
+            current: ArcSwap::from_pointee(ServiceSnapshot::new(settings, Tiers::default())),
             waiting: WaitingRoom::new(workers),
             budget: RetryBudget::new(workers),
         }
@@ -88,14 +106,9 @@ impl Service {
     }
 
     /// Replaces the snapshot.
-    pub fn publish(
-        &self,
-        settings: Arc<ServiceSettings>,
-        primary: Vec<Member>,
-        fallback: Vec<Member>,
-    ) {
+    pub fn publish(&self, settings: Arc<ServiceSettings>, tiers: Tiers) {
         self.current
-            .store(Arc::new(ServiceSnapshot::new(settings, primary, fallback)));
+            .store(Arc::new(ServiceSnapshot::new(settings, tiers)));
     }
 
     /// Those who wait for a connection.
@@ -112,14 +125,16 @@ impl Service {
 }
 
 impl ServiceSnapshot {
-    fn new(settings: Arc<ServiceSettings>, primary: Vec<Member>, fallback: Vec<Member>) -> Self {
+    fn new(settings: Arc<ServiceSettings>, tiers: Tiers) -> Self {
         let rank = |members: Vec<Member>| Rank {
             picker: Picker::build(&settings.balance, &members),
             members,
         };
         Self {
-            primary: rank(primary),
-            fallback: rank(fallback),
+            primary: rank(tiers.primary),
+            fallback: rank(tiers.fallback),
+            kept: tiers.kept,
+            homes: OnceLock::new(),
             settings,
         }
     }
@@ -128,6 +143,25 @@ impl ServiceSnapshot {
     #[must_use]
     pub fn settings(&self) -> &Arc<ServiceSettings> {
         &self.settings
+    }
+
+    /// Takes a place in flight at the home of the request's session; none when it has none that takes it.
+    #[must_use]
+    pub fn home(&self, ask: &mut Ask<'_>) -> Option<InFlight> {
+        let session = ask.session?;
+        let homes = self.homes.get_or_init(|| {
+            let (rank, _) = self.rank();
+            let members = rank.members.iter().chain(&self.kept).cloned().collect();
+            Homes::build(&self.settings.affinity, &self.settings.name, members)
+        });
+        let (_, fallback) = self.rank();
+        homes.as_ref()?.enter(session, fallback, ask)
+    }
+
+    /// Whether nobody is in rotation, so that those who drain serve (P7).
+    #[must_use]
+    pub fn is_fallback(&self) -> bool {
+        self.rank().1
     }
 
     /// Picks an endpoint and takes a place in flight there.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Affinity;
 use crate::balance::Policy;
 use crate::drain;
 use crate::endpoint::ServiceName;
@@ -14,6 +15,8 @@ pub struct ServiceSettings {
     pub name: ServiceName,
     /// How an endpoint is chosen.
     pub balance: Policy,
+    /// What keeps a client's requests on one endpoint (P14).
+    pub affinity: Affinity,
     /// How endpoints drain.
     pub drain: drain::Settings,
     /// What happens when no endpoint is ready but some are still serving (P7).
@@ -113,6 +116,7 @@ impl ServiceSettings {
         Self {
             name,
             balance: Policy::default(),
+            affinity: Affinity::default(),
             drain: drain::Settings::default(),
             all_draining: AllDraining::default(),
             timeouts: Timeouts::default(),

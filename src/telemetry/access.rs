@@ -73,8 +73,8 @@ impl fmt::Display for Client {
 pub struct Try {
     /// Where.
     pub endpoint: Arc<Endpoint>,
-    /// Whether the endpoint was draining, as the fallback, when the attempt was admitted.
-    pub fallback: bool,
+    /// Whether the endpoint was draining, as the fallback or by affinity, when the attempt was admitted.
+    pub draining: bool,
     /// The upstream connection; none when none came about.
     pub connection: Option<u64>,
     /// Whether it had served before.
@@ -235,7 +235,7 @@ impl<'a> TryLine<'a> {
 
 impl Try {
     fn state(&self) -> &'static str {
-        if self.fallback { "draining" } else { "ready" }
+        if self.draining { "draining" } else { "ready" }
     }
 }
 

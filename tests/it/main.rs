@@ -11,6 +11,7 @@
 mod support;
 
 mod admin;
+mod affinity;
 mod balance;
 mod body;
 mod cli;

@@ -373,12 +373,14 @@ impl Connection {
     }
 
     /// Whether nothing has come of it since it was parked, as far as the event loop knows.
-    pub(super) fn is_idle_alive(&mut self) -> bool {
+    #[must_use]
+    pub fn is_idle_alive(&mut self) -> bool {
         self.is_silent(&mut Context::from_waker(Waker::noop()))
     }
 
     /// Whether nothing has come of it, as the kernel knows.
-    pub(super) fn is_quiet(&self) -> bool {
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
         self.stream.is_quiet()
     }
 

@@ -194,6 +194,7 @@ impl Conversation<'_> {
             self.head_since = None;
         }
         let begins = in_head && self.head_since.is_none();
+        self.connection.follow_pins();
         let (task, forced) = (self.connection.task(), self.connection.forced.get());
         if task.is_expired() || self.connection.told.take() || forced || begins {
             self.look(cx)

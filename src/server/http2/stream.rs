@@ -36,6 +36,7 @@ pub(super) async fn serve(
         local: known.local,
         entrance: known.entrance.clone(),
         task: place.task().clone(),
+        pins: known.pins.clone(),
         reset: false.into(),
         uploading: false.into(),
         bare_lines: false.into(),
@@ -57,6 +58,10 @@ pub(super) async fn serve(
         // What is left is to hand the answer over.
         let limit = Instant::now() + settings.timeouts.body;
         downstream.task.limit(Some(limit));
+    }
+    if known.pins.moment().is_some() {
+        // The last of a connection that is pinned to an endpoint which drains (P14).
+        place.connection.announce_end_at(Instant::now());
     }
     let (head, body) = prepare(&place, response);
     let is_over = head_only || body.is_end_stream();

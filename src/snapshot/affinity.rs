@@ -1,0 +1,293 @@
+//! Where requests belong that belong together: sessions, without a table of them.
+//!
+//! A session is a number that every replica and every version finds for itself. By cookie it is the token of an endpoint,
+//! set by us when the client has none that fits; by header it is the hash of a value, whose home is found as with
+//! `balance: hash`. So nothing has to be remembered, told to other replicas, or bounded.
+//!
+//! An endpoint that drains is no home any more, and its sessions pick anew at once; unless its service says
+//! `keep_until_deadline`: then it stays one until its deadline (P14).
+
+use std::collections::HashMap;
+
+use http::HeaderName;
+
+use crate::balance::{PickContext, Picker, Policy, hash_key};
+use crate::endpoint::{EndpointKey, InFlight, Member, ServiceName};
+
+/// What keeps a client's requests on one endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Affinity {
+    /// Nothing does.
+    #[default]
+    None,
+    /// The downstream connection, as behind an L4 balancer.
+    Connection,
+    /// A cookie, which we set.
+    Cookie {
+        /// Its name.
+        name: String,
+        /// Whether a draining endpoint stays open to its sessions until its deadline.
+        keep_until_deadline: bool,
+    },
+    /// The value of a field, which the client sets.
+    Header {
+        /// Its name.
+        name: HeaderName,
+        /// Whether a draining endpoint stays open to its sessions until its deadline.
+        keep_until_deadline: bool,
+    },
+}
+
+impl Affinity {
+    /// Whether a draining endpoint stays open to its sessions until its deadline.
+    #[must_use]
+    pub const fn keeps(&self) -> bool {
+        match self {
+            Self::None | Self::Connection => false,
+            Self::Cookie {
+                keep_until_deadline,
+                ..
+            }
+            | Self::Header {
+                keep_until_deadline,
+                ..
+            } => *keep_until_deadline,
+        }
+    }
+}
+
+/// The number by which an endpoint is known to its sessions: it follows from the service and the endpoint's id alone, and
+/// does not show the id or the address. It is no secret: who guesses an id can tell whether it is the one.
+#[must_use]
+pub fn token(service: &ServiceName, key: &EndpointKey) -> u64 {
+    let mut text = Vec::with_capacity(64);
+    text.extend_from_slice(b"tidegate affinity\0");
+    text.extend_from_slice(service.as_str().as_bytes());
+    text.push(0);
+    text.extend_from_slice(key.as_str().as_bytes());
+    hash_key(&text)
+}
+
+/// Where the sessions of a snapshot are at home.
+#[derive(Debug)]
+pub(super) struct Homes {
+    members: Vec<Member>,
+    found_by: FoundBy,
+}
+
+#[derive(Debug)]
+enum FoundBy {
+    Token(HashMap<u64, usize>),
+    Hash(Picker),
+}
+
+impl Homes {
+    /// Of those members; none where no session is known.
+    pub(super) fn build(
+        affinity: &Affinity,
+        service: &ServiceName,
+        members: Vec<Member>,
+    ) -> Option<Self> {
+        let found_by = match affinity {
+            Affinity::None | Affinity::Connection => return None,
+            Affinity::Cookie { .. } => {
+                let open = members
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, member)| member.weight > 0);
+                FoundBy::Token(
+                    open.map(|(index, member)| {
+                        (token(service, &member.endpoint.about().key), index)
+                    })
+                    .collect(),
+                )
+            }
+            Affinity::Header { name, .. } => {
+                let policy = Policy::Hash(crate::balance::HashKey::Header(name.clone()));
+                FoundBy::Hash(Picker::build(&policy, &members))
+            }
+        };
+        Some(Self { members, found_by })
+    }
+
+    /// A place at the home of a session, if it has one that takes it.
+    pub(super) fn enter(
+        &self,
+        session: u64,
+        fallback: bool,
+        ask: &mut super::Ask<'_>,
+    ) -> Option<InFlight> {
+        let avoided = |member: &Member| ask.avoid.contains(&member.endpoint.id());
+        let index = match &self.found_by {
+            FoundBy::Token(tokens) => *tokens.get(&session)?,
+            FoundBy::Hash(picker) => {
+                let excluded: Vec<usize> = if ask.avoid.is_empty() {
+                    Vec::new()
+                } else {
+                    (0..self.members.len())
+                        .filter(|i| avoided(&self.members[*i]))
+                        .collect()
+                };
+                let mut cx = PickContext {
+                    now: ask.now,
+                    rng: ask.rng,
+                    hash: Some(session),
+                    excluded: &excluded,
+                };
+                picker.pick(&self.members, &mut cx)?
+            }
+        };
+        let member = &self.members[index];
+        if ask.avoid.contains(&member.endpoint.id()) {
+            return None;
+        }
+        // Refused: it drains since, and the session picks anew.
+        member.endpoint.acquire_session(fallback).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use tokio::sync::mpsc;
+    use tokio::time::Instant;
+
+    use super::super::{AllDraining, Ask, Service, ServiceSettings, Tiers};
+    use super::*;
+    use crate::endpoint::{About, Admission, Life};
+
+    fn life(key: &str) -> Life {
+        let about = About {
+            service: "web".into(),
+            key: key.into(),
+            address: SocketAddr::from(([127, 0, 0, 1], 9001)),
+            pod: None,
+            zone: None,
+        };
+        Life::begin(about, mpsc::unbounded_channel().0)
+    }
+
+    fn member(life: &Life) -> Member {
+        Member {
+            endpoint: life.endpoint().clone(),
+            weight: 1,
+            ramp: None,
+        }
+    }
+
+    fn settings(affinity: Affinity) -> ServiceSettings {
+        let mut settings = ServiceSettings::named("web".into());
+        settings.all_draining = AllDraining::Serve;
+        settings.affinity = affinity;
+        settings
+    }
+
+    fn cookie() -> Affinity {
+        Affinity::Cookie {
+            name: "sid".into(),
+            keep_until_deadline: true,
+        }
+    }
+
+    fn header() -> Affinity {
+        Affinity::Header {
+            name: HeaderName::from_static("x-user"),
+            keep_until_deadline: true,
+        }
+    }
+
+    fn enter(service: &Service, session: u64) -> Option<InFlight> {
+        let mut rng = fastrand::Rng::with_seed(1);
+        let mut ask = Ask {
+            now: Instant::now(),
+            rng: &mut rng,
+            hash: None,
+            session: Some(session),
+            avoid: &[],
+        };
+        service.load().home(&mut ask)
+    }
+
+    #[test]
+    fn tokens_are_the_same_in_every_version_and_show_nothing() {
+        let token = |key: &str| token(&"web".into(), &key.into());
+        assert_eq!(token("10.0.0.1:80"), PINNED);
+        assert_ne!(token("10.0.0.1:80"), token("10.0.0.2:80"));
+    }
+
+    #[test]
+    fn a_session_goes_home_and_nowhere_once_its_home_drains() {
+        let lives = [life("a"), life("b"), life("c")];
+        for affinity in [cookie(), header()] {
+            let service = Service::new(settings(affinity).into(), 1);
+            let primary = lives.iter().map(member).collect();
+            service.publish(
+                service.settings(),
+                Tiers {
+                    primary,
+                    ..Tiers::default()
+                },
+            );
+            let home = token(&"web".into(), &"b".into());
+            let place = enter(&service, home).unwrap();
+            assert_eq!(place.admission(), Admission::Ready);
+            let again = enter(&service, home).unwrap();
+            assert_eq!(again.endpoint().id(), place.endpoint().id());
+        }
+        let service = Service::new(settings(cookie()).into(), 1);
+        let primary = lives.iter().map(member).collect();
+        service.publish(
+            service.settings(),
+            Tiers {
+                primary,
+                ..Tiers::default()
+            },
+        );
+        let home = token(&"web".into(), &"b".into());
+        lives[1].drain();
+        assert!(
+            enter(&service, home).is_none(),
+            "P1, whatever the snapshot says"
+        );
+    }
+
+    #[test]
+    fn a_kept_home_stays_open_to_its_sessions_until_it_is_closed() {
+        let (a, b) = (life("a"), life("b"));
+        for affinity in [cookie(), header()] {
+            let keeps = matches!(affinity, Affinity::Cookie { .. });
+            let service = Service::new(settings(affinity).into(), 1);
+            b.narrow();
+            service.publish(
+                service.settings(),
+                Tiers {
+                    primary: vec![member(&a)],
+                    kept: vec![member(&b)],
+                    ..Tiers::default()
+                },
+            );
+            let sessions = (0..100)
+                .map(|n| hash_key(&[n]))
+                .chain([token(&"web".into(), &"b".into())]);
+            let places: Vec<_> = sessions
+                .filter_map(|session| enter(&service, session))
+                .collect();
+            let at_b = places
+                .iter()
+                .filter(|place| place.endpoint().id() == b.endpoint().id());
+            assert!(
+                at_b.clone()
+                    .all(|place| place.admission() == Admission::Affinity)
+            );
+            assert!(at_b.count() > if keeps { 0 } else { 20 });
+            assert!(b.endpoint().acquire(false).is_err(), "P1 for everyone else");
+        }
+        let started = b.endpoint().started_by_affinity();
+        b.drain();
+        assert!(b.endpoint().acquire_session(false).is_err());
+        assert_eq!(b.endpoint().started_by_affinity(), started);
+    }
+
+    const PINNED: u64 = 1_387_344_312_628_394_805;
+}
