@@ -27,7 +27,7 @@ use crate::config::Config;
 use crate::control::{self, Desired, DesiredService, Handle, Writer};
 use crate::discovery;
 use crate::proxy;
-use crate::server::Crowd;
+use crate::server::{Crowd, Door};
 use crate::snapshot::Publisher;
 use crate::telemetry::{AccessLog, AccessLogEnd, Format, Metrics};
 use crate::worker::{self, Mail, Mailboxes, Worker, mailboxes};
@@ -258,7 +258,7 @@ impl App {
                 .send(Mail::Listen {
                     settings: settings.clone(),
                     tls: tls.clone(),
-                    socket,
+                    door: Door::Socket(socket),
                     crowd: crowd.clone(),
                 })
                 .await;

@@ -326,6 +326,7 @@ impl Writer {
             Some(reason),
         );
         self.tell(EventKind::DrainStart(report));
+        self.tell_held(&service, &key);
     }
 
     /// A gate is closed and empty (P6).

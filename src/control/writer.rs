@@ -79,6 +79,8 @@ pub struct Writer {
     untold: Vec<(ServiceName, EndpointKey, Option<State>)>,
     /// Lives that were kept open to their sessions and are not any more.
     shutting: Vec<EndpointId>,
+    /// New lives that are told once the drains of the ones before them have been: whoever listens hears one order for one id.
+    held: Vec<(ServiceName, EndpointKey)>,
     /// When the gates of the last update were closed.
     pub(super) closed_at: Instant,
     hears: Hears,
@@ -135,6 +137,7 @@ impl Writer {
             confirmed,
             outbox: Vec::new(),
             untold: Vec::new(),
+            held: Vec::new(),
             shutting: Vec::new(),
             closed_at: Instant::now(),
             hears: Hears {
@@ -254,7 +257,7 @@ impl Writer {
         self.close(service, closing, lifted, &now);
         self.closed_at = Instant::now();
         for (service, key, from) in std::mem::take(&mut self.untold) {
-            self.tell_state(&service, &key, from);
+            self.tell_in_order(service, key, from);
         }
         for key in &dirty {
             self.sweep(service, key);
@@ -450,6 +453,49 @@ impl Writer {
             time: SystemTime::now(),
             kind,
         }));
+    }
+
+    /// Tells a change, unless the drain of an earlier life of the same id is still to be told.
+    fn tell_in_order(&mut self, service: ServiceName, key: EndpointKey, from: Option<State>) {
+        let is_held = self
+            .held
+            .iter()
+            .any(|held| *held == (service.clone(), key.clone()));
+        if is_held {
+            // What holds then is told with it.
+            return;
+        }
+        if self.has_untold_drain(&service, &key) {
+            self.held.push((service, key));
+        } else {
+            self.tell_state(&service, &key, from);
+        }
+    }
+
+    /// A drain of this id has been told: what was held back for it follows.
+    pub(super) fn tell_held(&mut self, service: &ServiceName, key: &EndpointKey) {
+        let held = self
+            .held
+            .iter()
+            .position(|(of, held)| of == service && held == key);
+        if let Some(place) = held
+            && !self.has_untold_drain(service, key)
+        {
+            self.held.swap_remove(place);
+            self.tell_state(service, key, None);
+        }
+    }
+
+    /// Whether a gate of an earlier life is closed and not every worker has confirmed.
+    fn has_untold_drain(&self, service: &ServiceName, key: &EndpointKey) -> bool {
+        let entry = self
+            .services
+            .get(service)
+            .and_then(|record| record.entries.get(key));
+        entry.is_some_and(|entry| {
+            let mut drains = entry.older.iter().filter_map(|life| life.drain.as_ref());
+            drains.any(|drain| drain.closed.is_some() && !drain.confirmed)
+        })
     }
 
     /// Tells the state of an endpoint's newest life, and logs it.

@@ -164,7 +164,7 @@ impl Slot {
         };
         let room = self.service.waiting();
         let here = room.waits_at(pool.worker());
-        if self.drain.get().is_some() || (!here && room.waits_elsewhere(pool.worker())) {
+        if self.drain.get().is_some() || !room.stays(pool.worker()) {
             return;
         }
         let expires =
@@ -333,11 +333,7 @@ impl Drop for Permit {
         };
         let room = slot.service.waiting();
         if !room.is_empty() {
-            if room.waits_at(pool.worker()) {
-                room.ring(pool.worker());
-            } else {
-                room.ring_elsewhere(pool.worker());
-            }
+            room.ring_elsewhere(pool.worker());
         }
         if slot.drain.get().is_some() {
             pool.forget_if_done(slot);

@@ -21,7 +21,7 @@ use super::crowd::{Counted, Crowd};
 use super::date::Dates;
 use super::{Plan, Settings};
 use crate::net::proxy_protocol::{self, Ends};
-use crate::net::{Stream, accept_waiting, tls, tune_downstream};
+use crate::net::{Stream, accept_waiting, into_tokio, tls, tune_downstream};
 use crate::proxy::{Entrance, Proxy};
 
 /// Where connections come from.
@@ -29,6 +29,15 @@ use crate::proxy::{Entrance, Proxy};
 pub enum Acceptor {
     /// A socket.
     Tcp(TcpListener),
+    /// Memory, in the simulation.
+    Memory(mpsc::UnboundedReceiver<DuplexStream>),
+}
+
+/// Where a worker's connections come from, before it listens there.
+#[derive(Debug)]
+pub enum Door {
+    /// A socket.
+    Socket(std::net::TcpListener),
     /// Memory, in the simulation.
     Memory(mpsc::UnboundedReceiver<DuplexStream>),
 }
@@ -333,6 +342,17 @@ impl Entry {
 }
 
 impl Acceptor {
+    /// Listens, on the runtime of this thread.
+    ///
+    /// # Errors
+    /// As the runtime's registration.
+    pub fn open(door: Door) -> io::Result<Self> {
+        Ok(match door {
+            Door::Socket(socket) => Self::Tcp(into_tokio(socket)?),
+            Door::Memory(connections) => Self::Memory(connections),
+        })
+    }
+
     async fn accept(&mut self) -> io::Result<Option<(Stream, SocketAddr)>> {
         match self {
             Self::Tcp(listener) => {

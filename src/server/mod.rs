@@ -16,7 +16,7 @@ mod shutdown;
 mod wire;
 
 pub use crowd::Crowd;
-pub use listener::{Acceptor, Entry};
+pub use listener::{Acceptor, Door, Entry};
 pub use shutdown::Plan;
 
 use std::net::SocketAddr;

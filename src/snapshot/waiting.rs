@@ -1,8 +1,9 @@
 //! Those who wait for a connection: bounded by the service, not by the worker.
 //!
 //! A connection that becomes free on one worker cannot serve a request that waits on another: sockets stay with their
-//! runtime. So each worker has a bell of its own. Whoever frees a connection rings at home when somebody waits there, and
-//! else frees the connection for good and rings where somebody does.
+//! runtime. So each worker has a bell of its own. Whoever has done with a connection keeps it and rings at home, or frees it
+//! for good and rings elsewhere, in proportion to who waits where: a worker that always has somebody waiting must not keep
+//! all there are.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -13,6 +14,7 @@ use tokio::sync::futures::Notified;
 #[derive(Debug)]
 pub struct WaitingRoom {
     total: AtomicU32,
+    turns: AtomicU32,
     workers: Box<[Corner]>,
 }
 
@@ -34,6 +36,7 @@ impl WaitingRoom {
     pub(super) fn new(workers: usize) -> Self {
         Self {
             total: AtomicU32::new(0),
+            turns: AtomicU32::new(0),
             workers: (0..workers).map(|_| Corner::default()).collect(),
         }
     }
@@ -69,6 +72,18 @@ impl WaitingRoom {
     pub fn waits_elsewhere(&self, worker: usize) -> bool {
         let here = self.workers[worker].waiting.load(Ordering::SeqCst);
         self.total.load(Ordering::SeqCst) > here
+    }
+
+    /// Whether a connection that this worker has done with stays here: nobody waits elsewhere, or it is this worker's turn.
+    #[must_use]
+    pub fn stays(&self, worker: usize) -> bool {
+        if !self.waits_elsewhere(worker) {
+            return true;
+        }
+        let here = self.workers[worker].waiting.load(Ordering::SeqCst);
+        let total = self.total.load(Ordering::SeqCst).max(1);
+        // Relaxed: any order of turns will do.
+        self.turns.fetch_add(1, Ordering::Relaxed) % total < here
     }
 
     /// Wakes one who waits on this worker.

@@ -10,7 +10,7 @@ use crate::control::Command;
 use crate::net::tls;
 use crate::pool::Census;
 use crate::proxy::Plea;
-use crate::server::{Crowd, Plan, Settings};
+use crate::server::{Crowd, Door, Plan, Settings};
 
 /// What the process tells a worker.
 #[derive(Debug)]
@@ -21,8 +21,8 @@ pub enum Mail {
         settings: Settings,
         /// TLS, where it is spoken.
         tls: Option<tls::Acceptor>,
-        /// One of the listener's sockets, of this worker's own.
-        socket: std::net::TcpListener,
+        /// Where its connections come from: one of the listener's sockets, of this worker's own.
+        door: Door,
         /// Its connections, over all workers.
         crowd: Arc<Crowd>,
     },

@@ -21,7 +21,7 @@ pub use mailbox::{Left, Mail, Mailboxes, Report, mailboxes};
 
 use crate::clock::Clock;
 use crate::control::Command;
-use crate::net::{Dialer, into_tokio, tls};
+use crate::net::{Dialer, tls};
 use crate::pool::Pool;
 use crate::proxy::{Belongings, Plea, Proxy, Settings as ProxySettings};
 use crate::server::{self, Acceptor, Crowd, Entry, Plan};
@@ -145,10 +145,10 @@ impl Duty {
             Mail::Listen {
                 settings,
                 tls,
-                socket,
+                door,
                 crowd,
-            } => match into_tokio(socket) {
-                Ok(listener) => self.listen(settings, tls, Acceptor::Tcp(listener), crowd),
+            } => match Acceptor::open(door) {
+                Ok(acceptor) => self.listen(settings, tls, acceptor, crowd),
                 Err(error) => {
                     error!(listener = %settings.name, %error, "cannot listen on this worker")
                 }
