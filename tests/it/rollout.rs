@@ -52,8 +52,9 @@ fn no_client_notices_that_endpoints_come_and_go() {
                 scope.spawn(move || load(client, number, stop))
             })
             .collect();
+        let done = Done(&stop);
         let outs = flip(&tidegate, &endpoints);
-        stop.store(true, Ordering::SeqCst);
+        drop(done);
         let did: Vec<_> = clients
             .into_iter()
             .map(|client| client.join().unwrap())
@@ -64,6 +65,15 @@ fn no_client_notices_that_endpoints_come_and_go() {
     nothing_started_after_an_acknowledgement(&endpoints, &outs);
     nothing_ran_twice_or_was_lost(&endpoints, &did);
     every_drain_has_a_true_report(&tidegate, outs.len());
+}
+
+/// Ends the load, also when the test fails meanwhile: the scope waits for it.
+struct Done<'a>(&'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }
 
 /// Requests one after the other on one connection, which nobody may close. Every answer must be right.
