@@ -54,6 +54,8 @@ impl App {
             over_after_ms = ms(plan.end),
             "leaving"
         );
+        // The workers have their own handles; with ours open the kernel would go on to fill a queue that nobody empties.
+        self.places.clear();
         let (done, mut all_done) = mpsc::channel(1);
         let left = Left {
             cut: Arc::new(AtomicU32::new(0)),

@@ -27,14 +27,13 @@ use crate::config::Config;
 use crate::control::{self, Desired, DesiredService, Handle, Writer};
 use crate::discovery;
 use crate::proxy;
-use crate::server::{Crowd, Door};
 use crate::snapshot::Publisher;
 use crate::telemetry::{AccessLog, AccessLogEnd, Format, Metrics};
 use crate::worker::{self, Mail, Mailboxes, Worker, mailboxes};
 use certificates::Certificates;
 use changes::Changes;
 use leave::Ask;
-use listeners::Listening;
+use listeners::{Listening, Place};
 use reload::{InForce, LastReload};
 
 /// What is decided outside the config.
@@ -65,6 +64,7 @@ pub struct App {
     probes: Arc<Probes>,
     admin_settings: watch::Sender<Arc<admin::Settings>>,
     last_reload: Arc<Mutex<LastReload>>,
+    places: Vec<Place>,
     certificates: Certificates,
     threads: Vec<JoinHandle<()>>,
     log: Option<AccessLog>,
@@ -154,11 +154,12 @@ impl Bound {
         }
         let (handle, tasks, stop) = start_writer(&boxes, publisher, &metrics);
         let (admin_settings, admin_watch) = watch::channel(Arc::new(self.config.admin.clone()));
-        let app = App {
+        let mut app = App {
             last_reload: Arc::new(Mutex::new(LastReload::first(&self.config))),
             in_force: InForce::new(self.config),
             mail: boxes.mail,
             handle,
+            places: Vec::new(),
             certificates: Certificates::new(metrics.clone()),
             metrics,
             probes: Arc::default(),
@@ -206,7 +207,7 @@ impl App {
     }
 
     /// Services and routes first, then connections: whoever comes finds something.
-    async fn begin(&self, listeners: Vec<Listening>) {
+    async fn begin(&mut self, listeners: Vec<Listening>) {
         // An error means that the writer is gone, which its own end has told.
         let _ = self.handle.reload(desired(self.in_force.config())).await;
         let _ = tokio::time::timeout(FIRST_SETS, self.first_sets()).await;
@@ -234,34 +235,6 @@ impl App {
         {
             // Whatever happens, it is worth another look; a lost event is one, too.
             let _ = events.recv().await;
-        }
-    }
-
-    /// Has every worker accept on its own socket of a listener.
-    async fn listen(&self, listening: Listening) {
-        let Listening {
-            settings,
-            tls,
-            sockets,
-        } = listening;
-        // Where it really is: the kernel may have chosen the port.
-        let address = sockets.first().and_then(|socket| socket.local_addr().ok());
-        let address = address.unwrap_or(settings.address);
-        info!(listener = %settings.name, %address, "listening");
-        if let Some(acceptor) = &tls {
-            self.certificates.follow(&settings.name, acceptor.clone());
-        }
-        let crowd = Crowd::new(&settings.limits);
-        for (mail, socket) in self.mail.iter().zip(sockets) {
-            // A worker that is gone accepts nothing.
-            let _ = mail
-                .send(Mail::Listen {
-                    settings: settings.clone(),
-                    tls: tls.clone(),
-                    door: Door::Socket(socket),
-                    crowd: crowd.clone(),
-                })
-                .await;
         }
     }
 

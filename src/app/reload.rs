@@ -1,18 +1,17 @@
 //! A config read again: what can change changes, what cannot says so, and a broken one changes nothing.
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use super::listeners::Listening;
+use super::listeners::Change;
 use super::{App, desired};
 use crate::config::Config;
 use crate::control::EventKind;
-use crate::server::{self, Plan};
+use crate::server::Plan;
 use crate::worker::Mail;
 
 /// The config in force.
@@ -100,33 +99,15 @@ impl App {
     async fn take_up(&mut self, mut config: Config) -> Vec<String> {
         let old = self.in_force.config.clone();
         keep_what_cannot_change(&mut config, &old);
-        let new: Vec<&server::Settings> = config
-            .listeners
-            .iter()
-            .filter(|new| !old.listeners.iter().any(|old| old.name == new.name))
-            .collect();
-        let mut bound = Vec::new();
-        for settings in new {
-            match Listening::bind(settings, self.mail.len()) {
-                Ok(listening) => bound.push(listening),
-                Err(error) => return vec![format!("{}: {error:#}", config.path.display())],
-            }
-        }
+        let change = match Change::to(&config.listeners, &self.places, self.mail.len()) {
+            Ok(change) => change,
+            Err(error) => return vec![format!("{}: {error:#}", config.path.display())],
+        };
         if self.handle.reload(desired(&config)).await.is_err() {
             return vec!["tidegate is leaving".into()];
         }
-        for listening in bound {
-            self.listen(listening).await;
-        }
-        let gone = old
-            .listeners
-            .iter()
-            .filter(|old| !config.listeners.iter().any(|new| new.name == old.name));
-        for settings in gone {
-            info!(listener = %settings.name, "the listener leaves");
-            self.unlisten(&settings.name, config.shutdown.grace_period)
-                .await;
-        }
+        let plan = Plan::new(Instant::now(), Duration::ZERO, config.shutdown.grace_period);
+        self.change_listeners(change, plan).await;
         for mail in &self.mail {
             // A worker that is gone logs nothing.
             let _ = mail.send(Mail::Sample(config.access_log_sample)).await;
@@ -135,15 +116,6 @@ impl App {
             .send_replace(Arc::new(config.admin.clone()));
         self.in_force.config = config;
         Vec::new()
-    }
-
-    async fn unlisten(&self, name: &Arc<str>, grace: std::time::Duration) {
-        let plan = Plan::new(Instant::now(), std::time::Duration::ZERO, grace);
-        self.certificates.forget(name);
-        for mail in &self.mail {
-            // A worker that is gone accepts nothing.
-            let _ = mail.send(Mail::Unlisten(name.clone(), plan)).await;
-        }
     }
 }
 
@@ -170,15 +142,5 @@ fn keep_what_cannot_change(config: &mut Config, old: &Config) {
     if config.admin.per_endpoint_metrics != old.admin.per_endpoint_metrics {
         told("admin.per_endpoint_metrics");
         config.admin.per_endpoint_metrics = old.admin.per_endpoint_metrics;
-    }
-    let known: HashMap<&str, &server::Settings> =
-        old.listeners.iter().map(|old| (&*old.name, old)).collect();
-    for listener in &mut config.listeners {
-        if let Some(old) = known.get(&*listener.name)
-            && *old != listener
-        {
-            warn!(listener = %listener.name, "a listener cannot change without a restart; the old one stays in force");
-            *listener = (*old).clone();
-        }
     }
 }

@@ -12,5 +12,7 @@ pub mod tls;
 
 pub use dial::{Dialer, MemoryNet};
 pub use network::Network;
-pub use socket::{BindError, accept_waiting, bind_listeners, into_tokio, tune_downstream};
+pub use socket::{
+    BindError, accept_waiting, bind_listeners, ignore_newcomers, into_tokio, tune_downstream,
+};
 pub use stream::Stream;

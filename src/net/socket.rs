@@ -7,7 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, TcpKeepalive, Type};
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -71,6 +71,34 @@ fn bind(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener> 
     socket.set_nonblocking(true)?;
     Ok(socket.into())
 }
+
+/// Has the kernel answer no new connection on a listening socket, while handshakes under way come to their end. A client that
+/// comes now asks again a second later, and is then told by whoever listens, or by nobody.
+///
+/// # Errors
+/// When the kernel takes no filter.
+pub fn ignore_newcomers(listener: &TcpListener) -> io::Result<()> {
+    SockRef::from(listener).attach_filter(&WITHOUT_SYN)
+}
+
+/// A classic packet filter over the TCP header: drops a SYN without an ACK, lets everything else pass. Accepted connections
+/// inherit it, and are not harmed: their SYN is behind them.
+const WITHOUT_SYN: [SockFilter; 5] = {
+    const LOAD_BYTE: u16 = 0x30;
+    const AND: u16 = 0x54;
+    const JUMP_IF_EQUAL: u16 = 0x15;
+    const RETURN: u16 = 0x06;
+    const FLAGS_AT: u32 = 13;
+    const SYN: u32 = 0x02;
+    const ACK: u32 = 0x10;
+    [
+        SockFilter::new(LOAD_BYTE, 0, 0, FLAGS_AT),
+        SockFilter::new(AND, 0, 0, SYN | ACK),
+        SockFilter::new(JUMP_IF_EQUAL, 0, 1, SYN),
+        SockFilter::new(RETURN, 0, 0, 0),
+        SockFilter::new(RETURN, 0, 0, u32::MAX),
+    ]
+};
 
 /// The options of an accepted connection.
 pub fn tune_downstream(stream: &TcpStream) {

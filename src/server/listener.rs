@@ -21,7 +21,7 @@ use super::crowd::{Counted, Crowd};
 use super::date::Dates;
 use super::{Plan, Settings};
 use crate::net::proxy_protocol::{self, Ends};
-use crate::net::{Stream, accept_waiting, into_tokio, tls, tune_downstream};
+use crate::net::{Stream, accept_waiting, ignore_newcomers, into_tokio, tls, tune_downstream};
 use crate::proxy::{Entrance, Proxy};
 
 /// Where connections come from.
@@ -55,6 +55,7 @@ pub struct Entry {
     leaving: Cell<Option<Plan>>,
     pub(super) dates: Dates,
     broken_start_told: Cell<Option<Instant>>,
+    handed_over: Cell<bool>,
     stop: CancellationToken,
     forced: CancellationToken,
     tracker: TaskTracker,
@@ -95,6 +96,7 @@ impl Entry {
             leaving: Cell::new(None),
             dates: Dates::default(),
             broken_start_told: Cell::new(None),
+            handed_over: Cell::new(false),
             stop: CancellationToken::new(),
             forced: CancellationToken::new(),
             tracker: TaskTracker::new(),
@@ -113,8 +115,10 @@ impl Entry {
         self.connections.borrow().len()
     }
 
-    /// Accepts until told to stop; then takes what the kernel has accepted already, and closes the socket.
+    /// Accepts until told to stop; then takes whoever the kernel has begun to accept, and closes the socket.
     pub async fn accept(self: Rc<Self>, mut acceptor: Acceptor) {
+        // Whoever waits until it is done waits for those that are accepted last.
+        let _counted = self.tracker.token();
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -127,7 +131,23 @@ impl Entry {
                 Err(error) => self.pause(&error).await,
             }
         }
-        // Whoever completed a handshake is served: a closed socket would reset them (P11).
+        if self.handed_over.get() {
+            return;
+        }
+        // Whoever completed a handshake is served: a closed socket would reset them (P11). Without the filter, one that ends
+        // between the last look and the closing would be.
+        if acceptor.ignore_newcomers() {
+            let deaf_end = self.leaving.get().map(|plan| plan.deaf_end);
+            let deaf_end = tokio::time::sleep_until(deaf_end.unwrap_or_else(Instant::now));
+            tokio::pin!(deaf_end);
+            while let Some(Ok(Some((stream, client)))) = tokio::select! {
+                biased;
+                () = &mut deaf_end => None,
+                accepted = acceptor.accept() => Some(accepted),
+            } {
+                self.admit(stream, client);
+            }
+        }
         loop {
             match acceptor.accept_waiting() {
                 Ok(Some((stream, client))) => self.admit(stream, client),
@@ -144,6 +164,18 @@ impl Entry {
     /// No more connections are accepted.
     pub fn stop(&self) {
         self.stop.cancel();
+    }
+
+    /// No more connections are accepted here: another entry, or another process, goes on with the same socket.
+    pub fn hand_over(&self) {
+        self.handed_over.set(true);
+        self.stop.cancel();
+    }
+
+    /// Handed over, and its last connection is closed.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.handed_over.get() && self.tracker.is_empty()
     }
 
     /// It leaves: closings are announced, and idle connections go at random moments.
@@ -366,6 +398,16 @@ impl Acceptor {
                     SocketAddr::from(([127, 0, 0, 1], 1)),
                 )
             })),
+        }
+    }
+
+    /// Nobody new is let in. False where that cannot be had.
+    fn ignore_newcomers(&self) -> bool {
+        match self {
+            Self::Tcp(listener) => ignore_newcomers(listener)
+                .inspect_err(|error| debug!(%error, "a listener closes without a filter"))
+                .is_ok(),
+            Self::Memory(_) => false,
         }
     }
 

@@ -5,6 +5,7 @@
 //!   │── announce ──│── idle ────│                    │          │
 //!   │  ever more   │   close at │   what is left     │ boundary │
 //!   │  closes      │   random   │   finishes         │ waits    │
+//!                  │─ deaf ─│ no new handshakes; those under way are accepted, then the listeners close
 //! ```
 
 use std::time::Duration;
@@ -18,13 +19,20 @@ pub struct Plan {
     pub signal: Instant,
     /// Until here connections are accepted and closings announced.
     pub wait_end: Instant,
+    /// Until here handshakes that were under way at the end of the wait are accepted; then the listeners close.
+    pub deaf_end: Instant,
     /// Until here idle connections are closed, at random moments.
     pub idle_end: Instant,
     /// What is still in flight is ended (P5).
     pub cut: Instant,
     /// Nothing runs any longer.
     pub end: Instant,
+    /// Somebody else has the listening sockets, too, and goes on accepting: they are let go as they are.
+    pub handed_over: bool,
 }
+
+/// How long handshakes under way may take: most round trips are shorter.
+const HANDSHAKES_MAX: Duration = Duration::from_millis(200);
 
 /// Idle connections are closed within this at the most.
 const IDLE_MAX: Duration = Duration::from_secs(10);
@@ -45,9 +53,20 @@ impl Plan {
         Self {
             signal: now,
             wait_end,
+            deaf_end: wait_end + (left / 8).min(HANDSHAKES_MAX),
             idle_end: wait_end + (left / 4).min(IDLE_MAX),
             cut: end - (left / 5).min(ENDING_MAX),
             end,
+            handed_over: false,
+        }
+    }
+
+    /// The same, while a successor has the listening sockets.
+    #[must_use]
+    pub fn with_successor(self) -> Self {
+        Self {
+            handed_over: true,
+            ..self
         }
     }
 
@@ -99,6 +118,7 @@ mod tests {
         let now = Instant::now();
         let plan = Plan::new(now, secs(15), secs(60));
         assert_eq!(plan.wait_end, now + secs(15));
+        assert_eq!(plan.deaf_end, now + secs(15) + HANDSHAKES_MAX);
         assert_eq!(plan.idle_end, now + secs(25));
         assert_eq!(plan.cut, now + secs(60) - ENDING_MAX);
         assert_eq!(plan.end, now + secs(60));
@@ -122,7 +142,8 @@ mod tests {
         fn keeps_its_order_whatever_the_budget(wait in 0u64..100_000, grace in 0u64..100_000, random in 0.0f64..1.0) {
             let now = Instant::now();
             let plan = Plan::new(now, Duration::from_millis(wait), Duration::from_millis(grace));
-            prop_assert!(plan.signal <= plan.wait_end && plan.wait_end <= plan.idle_end);
+            prop_assert!(plan.signal <= plan.wait_end && plan.wait_end <= plan.deaf_end);
+            prop_assert!(plan.deaf_end <= plan.idle_end);
             prop_assert!(plan.idle_end <= plan.cut && plan.cut <= plan.end);
             let moment = plan.idle_moment(random);
             prop_assert!(plan.wait_end <= moment && moment <= plan.idle_end);

@@ -26,6 +26,8 @@ pub enum Mail {
         /// Its connections, over all workers.
         crowd: Arc<Crowd>,
     },
+    /// Stop accepting on a listener, whose sockets somebody else goes on with. Its connections stay as they are.
+    HandOver(Arc<str>),
     /// Stop accepting on a listener, and let its connections go by this plan.
     Unlisten(Arc<str>, Plan),
     /// Add up what was counted.

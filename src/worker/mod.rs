@@ -153,6 +153,7 @@ impl Duty {
                     error!(listener = %settings.name, %error, "cannot listen on this worker")
                 }
             },
+            Mail::HandOver(name) => self.hand_over(&name),
             Mail::Unlisten(name, plan) => self.unlisten(&name, plan),
             Mail::Report(answer) => {
                 self.proxy.metrics().flush();
@@ -183,6 +184,16 @@ impl Duty {
         self.leaving.spawn_local(entry.accept(acceptor));
     }
 
+    /// A listener that goes on under other settings. Those it has accepted keep the old ones.
+    fn hand_over(&self, name: &Arc<str>) {
+        let mut entries = self.entries.borrow_mut();
+        entries.retain(|entry| !entry.is_over());
+        entries
+            .iter()
+            .filter(|entry| entry.name() == name)
+            .for_each(|entry| entry.hand_over());
+    }
+
     /// A listener that a config has no more: it finishes what it has.
     fn unlisten(self: &Rc<Self>, name: &Arc<str>, plan: Plan) {
         let (gone, kept) = self
@@ -210,6 +221,9 @@ impl Duty {
     async fn leave(&self, plan: Plan, left: Left) {
         let entries = self.entries.borrow().clone();
         entries.iter().for_each(|entry| entry.leave(plan));
+        if plan.handed_over {
+            entries.iter().for_each(|entry| entry.hand_over());
+        }
         tokio::time::sleep_until(plan.wait_end).await;
         entries.iter().for_each(|entry| entry.stop());
         self.pool.leave(plan.wait_end, plan.cut);

@@ -23,6 +23,7 @@ mod grpc;
 mod http2;
 mod identity;
 mod layers;
+mod leaving;
 mod limits;
 mod log;
 mod refusal;
