@@ -9,6 +9,7 @@ mod reload;
 mod scrape;
 
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -86,6 +87,9 @@ impl Bound {
             Some(workers) => workers,
             None => std::thread::available_parallelism().map_or(1, usize::from),
         };
+        if let Some(dir) = &config.state_dir {
+            std::fs::create_dir_all(dir).with_context(|| format!("state_dir {}", dir.display()))?;
+        }
         let bind = |settings| Listening::bind(settings, workers);
         let listeners = config
             .listeners
@@ -152,7 +156,8 @@ impl Bound {
             };
             threads.push(worker::spawn(worker).context("worker")?);
         }
-        let (handle, tasks, stop) = start_writer(&boxes, publisher, &metrics);
+        let (handle, tasks, stop) =
+            start_writer(&boxes, publisher, &metrics, self.config.state_dir.clone());
         let (admin_settings, admin_watch) = watch::channel(Arc::new(self.config.admin.clone()));
         let mut app = App {
             last_reload: Arc::new(Mutex::new(LastReload::first(&self.config))),
@@ -184,10 +189,14 @@ fn start_writer(
     boxes: &Mailboxes,
     publisher: Publisher,
     metrics: &Arc<Metrics>,
+    state_dir: Option<PathBuf>,
 ) -> (Handle, TaskTracker, CancellationToken) {
     let (handle, inbox) = control::channel();
     let writer = Writer::new(
-        control::Settings::default(),
+        control::Settings {
+            state_dir,
+            ..control::Settings::default()
+        },
         inbox,
         boxes.commands.clone(),
         publisher,

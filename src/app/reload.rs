@@ -131,6 +131,10 @@ fn keep_what_cannot_change(config: &mut Config, old: &Config) {
         told("workers");
         config.workers = old.workers;
     }
+    if config.state_dir != old.state_dir {
+        told("state_dir");
+        config.state_dir.clone_from(&old.state_dir);
+    }
     if config.admin.address != old.admin.address {
         told("admin.address");
         config.admin.address = old.admin.address;

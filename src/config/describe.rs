@@ -38,7 +38,7 @@ impl Config {
                 "grace_period": write_duration(self.shutdown.grace_period),
             },
             "access_log": { "sample": self.access_log_sample },
-            "state_dir": null,
+            "state_dir": self.state_dir.as_deref().map(written),
             "peers": [],
             "reload_on_change": self.reload_on_change,
             "user": null,

@@ -87,6 +87,10 @@ fn config(root: &Item<'_>, path: &Path, files: &mut Files) -> Option<Config> {
     );
     let mut workers = None;
     take(&mut workers, keys.optional("workers"), process::workers);
+    let mut state_dir = None;
+    take(&mut state_dir, keys.optional("state_dir"), |item| {
+        files.path(item).map(Some)
+    });
     process::unfinished(&mut keys);
     keys.finish();
     Some(Config {
@@ -97,6 +101,7 @@ fn config(root: &Item<'_>, path: &Path, files: &mut Files) -> Option<Config> {
         admin,
         shutdown,
         access_log_sample,
+        state_dir,
         reload_on_change,
         workers,
     })

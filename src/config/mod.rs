@@ -55,6 +55,8 @@ pub struct Config {
     pub shutdown: Shutdown,
     /// The share of successful requests without a retry that is logged.
     pub access_log_sample: f64,
+    /// Where operators' drains are kept (P16).
+    pub state_dir: Option<PathBuf>,
     /// Whether the config is read again when its file changes.
     pub reload_on_change: bool,
     /// Worker threads; none means one for each core.

@@ -125,11 +125,6 @@ pub(super) fn unfinished(keys: &mut Mapping<'_>) {
     if let Some(item) = keys.optional("user") {
         item.fault("comes with a later version; until then start tidegate as that user");
     }
-    if let Some(item) = keys.optional("state_dir") {
-        let message =
-            "comes with a later version; until then an operator's drains end with the process";
-        item.fault(message);
-    }
 }
 
 const WORKERS_MAX: usize = 512;

@@ -278,7 +278,7 @@ admin:
   hosts: [Tidegate.internal]
 shutdown: { wait_period: 0s, grace_period: 1s }
 access_log: { sample: 0.25 }
-state_dir: null
+state_dir: state
 peers: []
 reload_on_change: true
 user: null
@@ -500,7 +500,6 @@ fn says_honestly_what_comes_later() {
         r#"
             peers: [a] | 12:1: peers: | later version
             user: nobody | 12:7: user: | later version
-            state_dir: /var/lib/tidegate | 12:12: state_dir: | later version
         "#,
     );
 }

@@ -544,6 +544,7 @@ impl Writer {
         if let Some(entry) = entry.filter(|entry| !entry.settled) {
             entry.settled = true;
             self.apply(service, vec![key.clone()], None);
+            self.keep_asked(service, key);
         }
     }
 

@@ -7,10 +7,12 @@
 //!
 //! * `reconcile`: what has changed and what follows, pure.
 //! * `registry`: every service, endpoint and life.
+//! * `keep`: what an operator has said, on the disk (P16).
 //! * `writer`: the loop.
 
 mod drains;
 mod handle;
+mod keep;
 mod reconcile;
 mod registry;
 mod reload;
@@ -19,6 +21,7 @@ mod sources;
 mod view;
 mod writer;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -120,6 +123,8 @@ pub struct Settings {
     pub first_set: Duration,
     /// Drain reports that are kept.
     pub reports: usize,
+    /// Where operators' drains are kept; none keeps them in memory only.
+    pub state_dir: Option<PathBuf>,
 }
 
 impl Default for Settings {
@@ -127,6 +132,7 @@ impl Default for Settings {
         Self {
             first_set: Duration::from_secs(5),
             reports: 1000,
+            state_dir: None,
         }
     }
 }

@@ -157,6 +157,7 @@ impl Writer {
             }
             self.apply_all(&name);
         }
+        self.keep_configured();
         if let Some(answer) = reload.answer {
             // Whoever asked may have gone; the config is in force.
             let _ = answer.send(());

@@ -116,6 +116,7 @@ impl Writer {
         asked.timeout = [asked.timeout, timeout].into_iter().flatten().min();
         let patience = Deadline::of(now, timeout, own, configured).at - now;
         self.apply(service, vec![key.clone()], None);
+        self.keep_asked(service, key);
         if let Some(timeout) = timeout {
             self.shorten(
                 service,
@@ -146,6 +147,7 @@ impl Writer {
             self.lift(&service, &key);
         }
         self.apply(&service, vec![key.clone()], Some(&key));
+        self.keep_asked(&service, &key);
         let newest = self
             .services
             .get(&service)

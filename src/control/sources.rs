@@ -117,9 +117,11 @@ impl Writer {
                 .applied(self.closed_at.saturating_duration_since(began));
             self.shorten_own(service, &dirty);
         }
-        if let Some(record) = self.services.get_mut(service) {
-            record.source.fresh = Some(Instant::now());
-        }
+        let first = self.services.get_mut(service).is_some_and(|record| {
+            let before = record.source.fresh.replace(Instant::now());
+            before.is_none()
+        });
+        self.keep_listed(service, first);
     }
 
     fn list(&mut self, service: &ServiceName, observed: Arc<Observed>) -> EndpointKey {
@@ -132,9 +134,11 @@ impl Writer {
         let terminated = terminating || (observed.latched && record.terminated.contains(&key));
         match record.entries.get_mut(&key) {
             None => {
-                record
-                    .entries
-                    .insert(key.clone(), Entry::new(observed, terminated));
+                let mut entry = Entry::new(observed, terminated);
+                self.recall(service, &mut entry, &key);
+                if let Some(record) = self.services.get_mut(service) {
+                    record.entries.insert(key.clone(), entry);
+                }
             }
             Some(entry) => {
                 entry.own_timeout = observed.drain_timeout;
@@ -165,6 +169,7 @@ impl Writer {
             // An operator's drain ends when its id leaves the source (P16).
             entry.asked = None;
         }
+        self.keep_no_more(service, key);
     }
 
     /// A drain timeout that the source has shortened since shortens a drain under way.

@@ -12,6 +12,7 @@ use tracing::info;
 
 use super::drains::Waiter;
 use super::handle::{Handle, Request};
+use super::keep::Keeper;
 use super::reconcile::{Standing, Step, Want, step};
 use super::registry::{Entry, LifeRecord, Record, Services};
 use super::reload::Reload;
@@ -55,6 +56,7 @@ pub fn channel() -> (Handle, Inbox) {
 /// The one writer (law 9).
 pub struct Writer {
     pub(super) settings: Settings,
+    pub(super) keeper: Keeper,
     pub(super) services: Services,
     /// Where each life that is not gone belongs.
     pub(super) lives: HashMap<EndpointId, (ServiceName, EndpointKey)>,
@@ -116,6 +118,7 @@ impl Writer {
         let (edges, hear_edges) = mpsc::unbounded_channel();
         let (confirmed, hear_confirmed) = mpsc::unbounded_channel();
         Self {
+            keeper: Keeper::open(settings.state_dir.as_deref()),
             settings,
             services: Services::new(),
             lives: HashMap::new(),

@@ -33,4 +33,5 @@ mod retry;
 mod rollout;
 mod shutdown;
 mod smuggling;
+mod state;
 mod tunnel;

@@ -297,6 +297,18 @@ impl Tidegate {
         answer["last_reload"]["result"].as_str().unwrap().to_owned()
     }
 
+    /// Ends it without a word, and runs it again in the same place with another config. Port 0 is another port then.
+    #[track_caller]
+    pub(crate) fn again(mut self, config: &str) -> Self {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        let dir = std::mem::replace(&mut self.dir, TempDir::new().unwrap());
+        let file = EndpointFile::new(self.file.path().to_owned());
+        let again = Self::run(dir, config, file, &[]);
+        again.ready();
+        again
+    }
+
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).unwrap();
