@@ -5,6 +5,7 @@
 
 pub mod file;
 mod fixed;
+pub(crate) mod slices;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

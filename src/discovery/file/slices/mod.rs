@@ -4,7 +4,6 @@
 //! nil condition has its default. What would change the meaning of the set is a fault: another kind of object, another
 //! version, names for addresses, two services in one file, a choice of ports that is not made.
 
-mod merge;
 mod ports;
 #[cfg(test)]
 mod tests;
@@ -12,9 +11,9 @@ mod tests;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
-use merge::{Age, Shown, merge};
 use ports::SlicePort;
 
+use crate::discovery::slices::{Age, SERVICE_LABEL, Shown, UNSAID, merge};
 use crate::discovery::{Observed, Port};
 use crate::document::{Faults, Item, Mapping, Node};
 
@@ -284,9 +283,4 @@ fn ip(item: Item<'_>, is_ipv4: bool) -> Option<IpAddr> {
     parsed.ok()
 }
 
-/// Ready, serving, terminating, where nothing is said.
-const UNSAID: (bool, bool, bool) = (true, true, false);
-
 const API_VERSION: &str = "discovery.k8s.io/v1";
-
-const SERVICE_LABEL: &str = "kubernetes.io/service-name";

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use proptest::prelude::*;
 
 use super::super::parse;
-use super::merge::{Age, Shown, merge};
+use crate::discovery::slices::{Age, Shown, merge};
 use crate::discovery::{Observed, ObservedState, Port};
 
 const READY: ObservedState = ObservedState::Ready;

@@ -15,33 +15,41 @@ use crate::endpoint::EndpointKey;
 
 /// An endpoint as one slice shows it.
 #[derive(Debug, Clone)]
-pub(super) struct Shown {
+pub(crate) struct Shown {
     /// Its uid, or else its address.
-    pub(super) key: EndpointKey,
+    pub(crate) key: EndpointKey,
     /// The key is a uid.
-    pub(super) has_uid: bool,
-    pub(super) address: SocketAddr,
-    pub(super) pod: Option<Arc<str>>,
-    pub(super) zone: Option<Arc<str>>,
-    pub(super) ready: bool,
-    pub(super) serving: bool,
-    pub(super) terminating: bool,
-    /// The slice it stands in, by its place in the text.
-    pub(super) slice: usize,
+    pub(crate) has_uid: bool,
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    /// `namespace/name` of its pod.
+    pub(crate) pod: Option<Arc<str>>,
+    /// Its zone.
+    pub(crate) zone: Option<Arc<str>>,
+    /// What its conditions say, or [`UNSAID`](super::UNSAID).
+    pub(crate) ready: bool,
+    /// The same.
+    pub(crate) serving: bool,
+    /// The same.
+    pub(crate) terminating: bool,
+    /// The slice it stands in, by its place among them.
+    pub(crate) slice: usize,
 }
 
 /// What tells the newer of two slices.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Age {
+pub(crate) struct Age {
     /// The slice's name or uid: generations are comparable only within one.
-    pub(super) object: Option<Arc<str>>,
-    pub(super) resource_version: Option<u64>,
-    pub(super) generation: Option<u64>,
+    pub(crate) object: Option<Arc<str>>,
+    /// Comparable over all slices of a cluster.
+    pub(crate) resource_version: Option<u64>,
+    /// Comparable within one slice.
+    pub(crate) generation: Option<u64>,
 }
 
 /// Puts together what the slices show, given in the order of the text. Of a pod with both families the address of the
 /// primary one is taken.
-pub(super) fn merge(shown: Vec<Shown>, ages: &[Age], primary_is_ipv4: bool) -> Vec<Observed> {
+pub(crate) fn merge(shown: Vec<Shown>, ages: &[Age], primary_is_ipv4: bool) -> Vec<Observed> {
     let mut at: HashMap<EndpointKey, usize> = HashMap::with_capacity(shown.len());
     let mut once: Vec<Shown> = Vec::with_capacity(shown.len());
     let mut order: Vec<usize> = Vec::with_capacity(shown.len());
