@@ -35,6 +35,7 @@
 //! | 11 | [`app`] | composition root: the only place where everything meets |
 //! | 10 | [`config`] | the file, turned into everyone's settings |
 //! | 9 | [`admin`] | API, probes, dashboard |
+//! | 8 | [`kubernetes`] | Kubernetes' words, turned into ours |
 //! | 7 | [`worker`] | threads |
 //! | 6 | [`server`] | downstream connections |
 //! | 5 | [`proxy`] | the request path |
@@ -92,6 +93,7 @@ pub mod drain;
 pub mod ending;
 pub mod endpoint;
 pub mod gate;
+pub mod kubernetes;
 pub mod net;
 pub mod pool;
 pub mod proxy;

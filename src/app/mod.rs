@@ -25,8 +25,9 @@ use tracing::info;
 
 use crate::admin::{self, Admin, Probes};
 use crate::config::Config;
-use crate::control::{self, Desired, DesiredService, Handle, Writer};
-use crate::discovery;
+use crate::control::{self, BuildSource, Desired, DesiredService, Handle, Writer};
+use crate::discovery::{self, File, Fixed};
+use crate::kubernetes::Cluster;
 use crate::proxy;
 use crate::snapshot::Publisher;
 use crate::telemetry::{AccessLog, AccessLogEnd, Format, Metrics};
@@ -201,11 +202,21 @@ fn start_writer(
         boxes.commands.clone(),
         publisher,
         metrics.clone(),
-        Box::new(discovery::Settings::source),
+        build(),
     );
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     tasks.spawn_local(writer.run(stop.clone()));
     (handle, tasks, stop)
+}
+
+/// Builds sources: here, since those of Kubernetes stand above the writer that starts them.
+fn build() -> BuildSource {
+    let cluster = Cluster::default();
+    Box::new(move |settings| match settings {
+        discovery::Settings::List(addresses) => Box::new(Fixed::new(addresses)),
+        discovery::Settings::File { path, port } => Box::new(File::new(path.clone(), port.clone())),
+        discovery::Settings::Kubernetes(service) => cluster.source(service),
+    })
 }
 
 impl App {

@@ -148,12 +148,20 @@ fn source(source: &discovery::Settings) -> Value {
     match source {
         discovery::Settings::List(addresses) => json!({ "list": addresses }),
         discovery::Settings::File { path, port } => {
-            let port = port.as_ref().map(|port| match port {
-                Port::Name(name) => json!(name),
-                Port::Number(number) => json!(number),
-            });
-            json!({ "file": { "path": written(path), "port": port } })
+            json!({ "file": { "path": written(path), "port": port.as_ref().map(port_word) } })
         }
+        discovery::Settings::Kubernetes(it) => json!({ "kubernetes": {
+            "namespace": it.namespace,
+            "service": it.service,
+            "port": it.port.as_ref().map(port_word),
+        } }),
+    }
+}
+
+fn port_word(port: &Port) -> Value {
+    match port {
+        Port::Name(name) => json!(name),
+        Port::Number(number) => json!(number),
     }
 }
 

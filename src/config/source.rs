@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::discovery::{Port, Settings};
+use crate::discovery::{KubernetesService, Port, Settings};
 use crate::document::Item;
 
 use super::files::{Files, Need};
@@ -14,8 +14,9 @@ pub(super) fn source(item: &Item<'_>, files: &mut Files) -> Option<Settings> {
     match kind {
         "file" => file(&value, files),
         "list" => addresses(&value).map(Settings::List),
+        "kubernetes" => kubernetes(&value).map(Settings::Kubernetes),
         _ => {
-            let message = "comes with a later version; until then use file or list";
+            let message = "comes with a later version; until then use file, list or kubernetes";
             item.faults.add(at, kind, message);
             None
         }
@@ -29,6 +30,39 @@ fn file(item: &Item<'_>, files: &mut Files) -> Option<Settings> {
     let port = keys.optional("port").and_then(|item| port(&item));
     keys.finish();
     Some(Settings::File { path: path?, port })
+}
+
+fn kubernetes(item: &Item<'_>) -> Option<KubernetesService> {
+    let mut keys = item.mapping()?;
+    let namespace = match keys.optional("namespace") {
+        Some(item) => object_name(&item),
+        None => Some("default".to_owned()),
+    };
+    let service = keys.required("service");
+    let service = service.and_then(|item| object_name(&item));
+    let port = keys.optional("port").and_then(|item| port(&item));
+    keys.finish();
+    Some(KubernetesService {
+        namespace: namespace?,
+        service: service?,
+        port,
+    })
+}
+
+/// A name as Kubernetes has them for services and namespaces.
+fn object_name(item: &Item<'_>) -> Option<String> {
+    let text = item.text()?;
+    let known = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let edge = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);
+    let bytes = text.as_bytes();
+    let right = bytes.iter().copied().all(known) && edge(bytes.first()) && edge(bytes.last());
+    if !right || bytes.len() > 63 {
+        item.fault(format!(
+            "is {text:?}, should be a name as Kubernetes has them: a to z, 0 to 9 and `-`, at most 63 of them"
+        ));
+        return None;
+    }
+    Some(text.to_owned())
 }
 
 /// A number, or else a name as Kubernetes allows them: of a port's name at least one character is a letter.

@@ -479,14 +479,47 @@ fn refuses_names_that_cannot_be_labels() {
 }
 
 #[test]
+fn reads_a_service_of_kubernetes_and_describes_it() {
+    let file = "file: { path: endpoints/web.yaml }";
+    let config = |source: &str| with(&[(file, source)]);
+    let read = |source: &str| good(&config(source)).describe()["services"][0]["source"].clone();
+    assert_eq!(
+        read("kubernetes: { namespace: shop, service: web, port: http }"),
+        serde_json::json!({ "kubernetes": { "namespace": "shop", "service": "web", "port": "http" } })
+    );
+    assert_eq!(
+        read("kubernetes: { service: web }"),
+        serde_json::json!({ "kubernetes": { "namespace": "default", "service": "web", "port": null } })
+    );
+    for (wrong, begin) in [
+        ("{ namespace: shop }", "9:19: service: "),
+        ("{ service: Web }", "9:30: service: is \"Web\""),
+        ("{ service: a.b }", "9:30: service: is \"a.b\""),
+        (
+            "{ service: web, namespace: -x }",
+            "9:46: namespace: is \"-x\"",
+        ),
+        ("{ service: web, port: 0 }", "9:41: port: is 0"),
+        ("{ service: web, pods: true }", "9:35: pods: "),
+    ] {
+        let said = faults(&config(&format!("kubernetes: {wrong}")));
+        assert_eq!(said.len(), 1, "{wrong}: {said:?}");
+        assert!(said[0].starts_with(begin), "{wrong}: {said:?}");
+    }
+}
+
+#[test]
 fn says_honestly_what_comes_later() {
     let file = "file: { path: endpoints/web.yaml }";
-    for kind in ["kubernetes", "etcd", "dns", "xds", "register"] {
+    for kind in ["etcd", "dns", "xds", "register"] {
         let said = faults(&with(&[(file, &format!("{kind}: {{ x: y }}"))]));
         assert_eq!(said.len(), 1, "{said:?}");
         let begin = format!("9:7: {kind}: comes with a later version");
         assert!(said[0].starts_with(&begin), "{said:?}");
-        assert!(said[0].ends_with("use file or list"), "{said:?}");
+        assert!(
+            said[0].ends_with("use file, list or kubernetes"),
+            "{said:?}"
+        );
     }
     in_service(
         r#"

@@ -41,7 +41,7 @@ impl Writer {
             return;
         }
         match news.what {
-            Heard::Observation(observation) => {
+            Heard::Observation(observation) | Heard::Relist(observation) => {
                 self.source_sees(&news.service, "success");
                 self.observed(&news.service, &observation);
             }

@@ -34,17 +34,19 @@ pub enum Settings {
         /// Which port of an `EndpointSlice` with several.
         port: Option<Port>,
     },
+    /// The endpoint slices of a service in Kubernetes.
+    Kubernetes(KubernetesService),
 }
 
-impl Settings {
-    /// The source that these settings describe.
-    #[must_use]
-    pub fn source(&self) -> Box<dyn Source> {
-        match self {
-            Self::List(addresses) => Box::new(Fixed::new(addresses)),
-            Self::File { path, port } => Box::new(File::new(path.clone(), port.clone())),
-        }
-    }
+/// A service in Kubernetes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KubernetesService {
+    /// Where it is.
+    pub namespace: String,
+    /// Its name there.
+    pub service: String,
+    /// Which port of one with several.
+    pub port: Option<Port>,
 }
 
 /// A port of an `EndpointSlice`.
@@ -169,6 +171,8 @@ pub struct News {
 pub enum Heard {
     /// The full set.
     Observation(Arc<Observation>),
+    /// The full set, after what happened meanwhile was not seen: what is missing may only be missing in a list (P9).
+    Relist(Arc<Observation>),
     /// Looked again, and nothing has changed: the set is as fresh as now.
     Same,
     /// Cannot see; the last good set stays (P9). The text says what and where, one line.

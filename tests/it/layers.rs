@@ -129,6 +129,8 @@ const FENCES: &[(&str, &[&str])] = &[
     ("ureq", &["cli/", "rehearse/"]),
     ("clap", &["cli/", "rehearse/"]),
     ("anyhow", &["main.rs", "app/", "cli/", "rehearse/"]),
+    ("kube", &["kubernetes/"]),
+    ("k8s_openapi", &["kubernetes/"]),
     ("socket2", &["net/", "admin/serve.rs"]),
     // Serde's derives make a shape that others depend on: the API's, the access log's line, reports. Files of people are
     // read by `document` instead, which knows where everything stands.

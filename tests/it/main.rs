@@ -22,6 +22,7 @@ mod fallback;
 mod grpc;
 mod http2;
 mod identity;
+mod kubernetes;
 mod layers;
 mod leaving;
 mod limits;

@@ -45,6 +45,8 @@ impl Tidegate {
             .arg(&path)
             .args(["--log", "info"])
             .args(arguments)
+            // The cluster of a test, and never that of the person who runs it.
+            .env("KUBECONFIG", dir.path().join("kubeconfig"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

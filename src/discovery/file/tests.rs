@@ -69,6 +69,7 @@ impl Watched {
                     return line.replace(self.path.to_str().unwrap(), "PATH");
                 }
                 Heard::Same => {}
+                Heard::Relist(_) => panic!("a file is never relisted (P9)"),
             }
         }
     }
@@ -414,6 +415,7 @@ fn look(eye: &mut Eye, mut stir: Stir) -> Option<String> {
             }
             Some(Heard::Same) => return Some("same".into()),
             Some(Heard::Fault(line)) => return Some(line),
+            Some(Heard::Relist(_)) => panic!("a file is never relisted (P9)"),
             None if look.stir.is_none() && look.wait == NEVER => return None,
             None => stir = look.stir.unwrap_or(Stir::Maybe),
         }

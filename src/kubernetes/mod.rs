@@ -1,0 +1,20 @@
+//! Kubernetes' words, turned into ours: endpoint slices that the API server tells of.
+//!
+//! One list and one watch for each namespace, whatever the number of its services ([`Cluster`]); they live on a thread of
+//! their own, where the parsing of a long list holds up nobody. `watch` speaks the protocol and says what was seen,
+//! `mirror` keeps the namespace as it was told and says what that means for a service, `reflector` joins the two and tells
+//! every service that listens.
+//!
+//! Invariants: what cannot be seen changes nothing (law 6, P9), and neither does it make anyone unready who once was
+//! ready. Terminating is told at once; everything else may be gathered for some milliseconds (P2). A whole slice that goes
+//! while the service has others counts for a moment more: its endpoints may be on their way into one of those.
+
+mod api;
+mod cluster;
+mod mirror;
+mod pause;
+mod reflector;
+mod slice;
+mod watch;
+
+pub use cluster::Cluster;

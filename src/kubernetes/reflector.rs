@@ -1,0 +1,249 @@
+//! One namespace, watched once for all its services.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+
+use super::mirror::{Changed, Mirror};
+use super::slice::Slice;
+use super::watch::{Seen, Watch};
+use crate::discovery::{Heard, Observation, Port};
+
+/// Who listens to a service.
+#[derive(Debug)]
+pub(super) struct Subscriber {
+    service: Arc<str>,
+    port: Option<Port>,
+    tell: watch::Sender<Told>,
+}
+
+/// All that was told to a subscriber, so that it may come late and misses nothing.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Told {
+    set: Option<Arc<Observation>>,
+    /// How many of the sets came from another list than the first.
+    relists: u64,
+    fault: Option<Arc<str>>,
+    faults: u64,
+}
+
+/// The state of a namespace and those who listen to it.
+#[derive(Debug)]
+pub(super) struct Reflector {
+    mirror: Mirror,
+    subscribers: Vec<Subscriber>,
+    /// Whether everything was listed once.
+    is_listed: bool,
+    fault: Option<Arc<str>>,
+    /// Services with changes that may still be gathered, and until when.
+    dirty: HashMap<Arc<str>, Instant>,
+}
+
+/// How long changes are gathered that are not urgent (P2).
+const GATHER: Duration = Duration::from_millis(10);
+
+/// Events that may wait.
+const SEEN_MAX: usize = 256;
+
+impl Told {
+    /// What a source has to say, that has said `last`.
+    pub(super) fn since(&self, last: &Self) -> Vec<Heard> {
+        let is_new = match (&self.set, &last.set) {
+            (Some(now), Some(last)) => !Arc::ptr_eq(now, last),
+            (now, _) => now.is_some(),
+        };
+        let mut news = Vec::new();
+        if let Some(set) = self.set.clone().filter(|_| is_new) {
+            news.push(if self.relists > last.relists {
+                Heard::Relist(set)
+            } else {
+                Heard::Observation(set)
+            });
+        }
+        match &self.fault {
+            Some(fault) if self.faults > last.faults => news.push(Heard::Fault(fault.to_string())),
+            None if !is_new && self.set.is_some() => news.push(Heard::Same),
+            _ => {}
+        }
+        news
+    }
+}
+
+impl Subscriber {
+    pub(super) fn new(service: Arc<str>, port: Option<Port>, tell: watch::Sender<Told>) -> Self {
+        Self {
+            service,
+            port,
+            tell,
+        }
+    }
+
+    /// Tells the set as it is now.
+    fn look(&self, mirror: &Mirror, relist: bool) {
+        let read = mirror.set(&self.service, self.port.as_ref());
+        self.tell.send_modify(|told| match read {
+            Ok(endpoints) => {
+                let previous = told.set.clone();
+                let set = Observation::from(endpoints);
+                let set = match &previous {
+                    Some(previous) => set.sharing(previous),
+                    None => set,
+                };
+                if previous.is_none_or(|previous| *previous != set) {
+                    told.relists += u64::from(relist && told.set.is_some());
+                    told.set = Some(Arc::new(set));
+                }
+                told.fault = None;
+            }
+            Err(fault) => {
+                // A wrong port is this service's own trouble: tidegate becomes ready without it.
+                told.set.get_or_insert_default();
+                told.blame(&fault.into());
+            }
+        });
+    }
+}
+
+impl Told {
+    fn blame(&mut self, fault: &Arc<str>) {
+        self.faults += u64::from(self.fault.as_ref() != Some(fault));
+        self.fault = Some(fault.clone());
+    }
+}
+
+impl Reflector {
+    /// For a first subscriber.
+    pub(super) fn new(first: Subscriber) -> Self {
+        Self {
+            mirror: Mirror::default(),
+            subscribers: vec![first],
+            is_listed: false,
+            fault: None,
+            dirty: HashMap::new(),
+        }
+    }
+
+    /// Watches a namespace until nobody listens any more.
+    pub(super) async fn run(self, namespace: String, subscribers: mpsc::Receiver<Subscriber>) {
+        let (out, seen) = mpsc::channel(SEEN_MAX);
+        let watch = Watch::<EndpointSlice>::new(&namespace, "endpointslices", out);
+        tokio::join!(watch.run(), self.serve(subscribers, seen));
+    }
+
+    async fn serve(
+        mut self,
+        mut subscribers: mpsc::Receiver<Subscriber>,
+        mut seen: mpsc::Receiver<Seen<EndpointSlice>>,
+    ) {
+        let mut sweep = tokio::time::interval(SWEEP);
+        loop {
+            let due = self.next();
+            let due = async {
+                match due {
+                    Some(due) => sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                Some(one) = seen.recv() => self.seen(one, Instant::now()),
+                Some(subscriber) = subscribers.recv() => self.admit(subscriber),
+                () = due => self.due(Instant::now()),
+                _ = sweep.tick() => self.subscribers.retain(|one| !one.tell.is_closed()),
+            }
+            if self.subscribers.is_empty() && subscribers.is_empty() {
+                break;
+            }
+        }
+    }
+
+    fn admit(&mut self, subscriber: Subscriber) {
+        if self.is_listed {
+            subscriber.look(&self.mirror, false);
+        }
+        if let Some(fault) = &self.fault {
+            subscriber.tell.send_modify(|told| told.blame(fault));
+        }
+        self.subscribers.push(subscriber);
+    }
+
+    fn seen(&mut self, seen: Seen<EndpointSlice>, now: Instant) {
+        if let Seen::Nothing(fault) = seen {
+            let fault = Arc::from(fault);
+            for one in &self.subscribers {
+                one.tell.send_modify(|told| told.blame(&fault));
+            }
+            self.fault = Some(fault);
+            return;
+        }
+        let recovered = self.fault.take().is_some() && self.is_listed;
+        match seen {
+            Seen::All(objects) => {
+                let slices = objects.into_iter().filter_map(Slice::of).collect();
+                self.mirror.replace(slices);
+                self.dirty.clear();
+                let relist = std::mem::replace(&mut self.is_listed, true);
+                for one in &self.subscribers {
+                    one.look(&self.mirror, relist);
+                }
+            }
+            Seen::One(object) => {
+                if let Some(slice) = Slice::of(*object) {
+                    let changed = self.mirror.apply(slice);
+                    self.changed(changed, now);
+                }
+            }
+            Seen::Gone(object) => {
+                if let Some(slice) = Slice::of(*object) {
+                    let changed = self.mirror.delete(&slice, now);
+                    self.changed(changed, now);
+                }
+            }
+            Seen::Same => self.look(|_| true),
+            Seen::Nothing(_) => {}
+        }
+        if recovered {
+            self.look(|_| true);
+        }
+    }
+
+    fn changed(&mut self, changed: Changed, now: Instant) {
+        for service in changed.services {
+            if changed.is_urgent {
+                self.dirty.remove(&service);
+                self.look(|one| one.service == service);
+            } else {
+                self.dirty.entry(service).or_insert(now + GATHER);
+            }
+        }
+    }
+
+    fn next(&self) -> Option<Instant> {
+        self.dirty.values().copied().chain(self.mirror.next()).min()
+    }
+
+    fn due(&mut self, now: Instant) {
+        for service in self.mirror.due(now) {
+            self.dirty.insert(service, now);
+        }
+        let due: Vec<Arc<str>> = self
+            .dirty
+            .extract_if(|_, at| *at <= now)
+            .map(|(service, _)| service)
+            .collect();
+        self.look(|one| due.contains(&one.service));
+    }
+
+    fn look(&self, wanted: impl Fn(&Subscriber) -> bool) {
+        for one in self.subscribers.iter().filter(|one| wanted(one)) {
+            one.look(&self.mirror, false);
+        }
+    }
+}
+
+/// How often it is asked who still listens.
+const SWEEP: Duration = Duration::from_secs(1);

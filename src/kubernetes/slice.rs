@@ -1,0 +1,133 @@
+//! One endpoint slice, reduced to what is used of it: a cluster has many.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
+use tracing::warn;
+
+use crate::discovery::slices::{Age, SERVICE_LABEL, UNSAID};
+
+/// A slice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Slice {
+    pub(super) name: Arc<str>,
+    /// A slice deleted and made again has the name of the old one and another uid.
+    pub(super) uid: Arc<str>,
+    pub(super) service: Arc<str>,
+    /// Grows with every change, over all objects; nothing when it is no number, as some servers have it.
+    pub(super) version: Option<u64>,
+    pub(super) is_ipv4: bool,
+    pub(super) ports: Vec<(Arc<str>, Option<u16>)>,
+    pub(super) places: Vec<Place>,
+}
+
+/// An endpoint in a slice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) ip: IpAddr,
+    pub(super) uid: Option<Arc<str>>,
+    pub(super) pod: Option<Arc<str>>,
+    pub(super) zone: Option<Arc<str>>,
+    pub(super) ready: bool,
+    pub(super) serving: bool,
+    pub(super) terminating: bool,
+}
+
+impl Slice {
+    /// Reduces a slice; nothing for one of no service, or of names instead of addresses.
+    pub(super) fn of(object: EndpointSlice) -> Option<Self> {
+        let metadata = object.metadata;
+        let name: Arc<str> = metadata.name?.into();
+        let namespace = metadata.namespace.unwrap_or_default();
+        let service = metadata.labels?.remove(SERVICE_LABEL)?;
+        let is_ipv4 = match object.address_type.as_str() {
+            "IPv4" => true,
+            "IPv6" => false,
+            other => {
+                warn!(slice = %name, namespace, kind = other, "an endpoint slice without addresses is passed over");
+                return None;
+            }
+        };
+        let version = metadata.resource_version;
+        let place = |endpoint| Place::of(endpoint, is_ipv4, &namespace, &name);
+        Some(Self {
+            places: object.endpoints.into_iter().filter_map(place).collect(),
+            uid: metadata.uid.unwrap_or_default().into(),
+            service: service.into(),
+            version: version.and_then(|version| version.parse().ok()),
+            is_ipv4,
+            ports: object
+                .ports
+                .unwrap_or_default()
+                .into_iter()
+                .filter_map(port)
+                .collect(),
+            name,
+        })
+    }
+
+    /// What tells the newer of two.
+    pub(super) fn age(&self) -> Age {
+        Age {
+            object: Some(self.uid.clone()),
+            resource_version: self.version,
+            generation: None,
+        }
+    }
+}
+
+impl Place {
+    fn of(endpoint: Endpoint, is_ipv4: bool, namespace: &str, slice: &str) -> Option<Self> {
+        // Only the first has a meaning; the others may go one day, says Kubernetes.
+        let text = endpoint.addresses.into_iter().next()?;
+        let ip = if is_ipv4 {
+            text.parse().map(|ip: Ipv4Addr| ip.into())
+        } else {
+            text.parse().map(|ip: Ipv6Addr| ip.into())
+        };
+        let Ok(ip) = ip else {
+            warn!(
+                slice,
+                namespace,
+                address = text,
+                "an endpoint without an address of its slice's family is passed over"
+            );
+            return None;
+        };
+        let (uid, pod) = endpoint
+            .target_ref
+            .map(|target| reference(target, namespace))
+            .unwrap_or_default();
+        let said = endpoint.conditions.unwrap_or_default();
+        let (ready, serving, terminating) = UNSAID;
+        Some(Self {
+            ip,
+            uid,
+            pod,
+            zone: endpoint.zone.map(Arc::from),
+            ready: said.ready.unwrap_or(ready),
+            serving: said.serving.unwrap_or(serving),
+            terminating: said.terminating.unwrap_or(terminating),
+        })
+    }
+}
+
+/// The uid and, where it is a pod, the name of what an endpoint stands for.
+fn reference(target: ObjectReference, namespace: &str) -> (Option<Arc<str>>, Option<Arc<str>>) {
+    let is_pod = target.kind.is_none_or(|kind| kind == "Pod");
+    let namespace = target.namespace.unwrap_or_else(|| namespace.to_owned());
+    let pod = target.name.filter(|_| is_pod);
+    (
+        target.uid.filter(|uid| !uid.is_empty()).map(Arc::from),
+        pod.map(|name| format!("{namespace}/{name}").into()),
+    )
+}
+
+/// A TCP port; the others can never be meant.
+fn port(port: EndpointPort) -> Option<(Arc<str>, Option<u16>)> {
+    let is_tcp = port.protocol.is_none_or(|protocol| protocol == "TCP");
+    let number = port.port.and_then(|number| u16::try_from(number).ok());
+    is_tcp.then(|| (port.name.unwrap_or_default().into(), number))
+}

@@ -1,0 +1,379 @@
+//! The protocol: list, then watch from there, for one kind of object in one namespace, and never lose anything.
+//!
+//! What can happen to a watch, and what is done: it ends (go on from the last version), its version is too old (410, also
+//! inside the stream: list again), it breaks (go on, after a pause when that fails), it falls silent because the
+//! connection is dead or the server stands still (every watch is asked to end within [`PERIOD`]; one that has not by
+//! [`SILENCE`] is dead), or silent because the server went back in time, as after a restore (the versions of an otherwise
+//! silent watch are compared). Whatever was missed all the same is made good by a list every [`RESYNC`].
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use kube::api::{ListParams, WatchEvent, WatchParams};
+use kube::{Api, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout};
+use tracing::debug;
+
+use super::api::{ApiError, client, refused, sort};
+use super::pause::Pause;
+
+/// What was seen.
+#[derive(Debug)]
+pub(super) enum Seen<K> {
+    /// All there is.
+    All(Vec<K>),
+    /// One, new or changed.
+    One(Box<K>),
+    /// One, gone.
+    Gone(Box<K>),
+    /// Nothing new, as of now.
+    Same,
+    /// Nothing can be seen, and why.
+    Nothing(String),
+}
+
+/// A list and watch that goes on until its listener is gone.
+pub(super) struct Watch<K> {
+    namespace: String,
+    /// The plural, for messages.
+    resource: &'static str,
+    out: mpsc::Sender<Seen<K>>,
+    /// Lists come as a stream of events; not everywhere, which only trying shows.
+    streams: bool,
+    pause: Pause,
+}
+
+/// A watch under way.
+type Events<K> = BoxStream<'static, Result<WatchEvent<K>, kube::Error>>;
+
+/// The state of the namespace at one version, and the watch that goes on from there, if there is one already.
+struct Listing<K> {
+    objects: Vec<K>,
+    version: String,
+    events: Option<Events<K>>,
+}
+
+/// The listener is gone.
+struct Unheard;
+
+/// Why a watch cannot go on as it is.
+enum Halt {
+    /// It is time for a list.
+    List,
+    Unheard,
+}
+
+impl From<Unheard> for Halt {
+    fn from(_: Unheard) -> Self {
+        Self::Unheard
+    }
+}
+
+impl<K> Watch<K>
+where
+    K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + DeserializeOwned
+        + Send
+        + 'static,
+{
+    /// Of a namespace; what is seen goes to `out`.
+    pub(super) fn new(namespace: &str, resource: &'static str, out: mpsc::Sender<Seen<K>>) -> Self {
+        Self {
+            namespace: namespace.to_owned(),
+            resource,
+            out,
+            streams: true,
+            pause: Pause::default(),
+        }
+    }
+
+    /// Runs until nobody listens any more.
+    pub(super) async fn run(mut self) {
+        let out = self.out.clone();
+        tokio::select! {
+            biased;
+            () = out.closed() => {}
+            _ = self.watch() => {}
+        }
+    }
+
+    async fn watch(&mut self) -> Unheard {
+        loop {
+            let client = match client().await {
+                Ok(client) => client,
+                Err(error) => {
+                    if self.cannot_see(error).await.is_err() {
+                        return Unheard;
+                    }
+                    continue;
+                }
+            };
+            let api = Api::namespaced(client, &self.namespace);
+            loop {
+                match self.list(&api).await {
+                    Ok(listing) => match self.follow(&api, listing).await {
+                        Halt::List => {}
+                        Halt::Unheard => return Unheard,
+                    },
+                    Err(error) => {
+                        if self.cannot_see(error).await.is_err() {
+                            return Unheard;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// All there is now, as a stream of events or, where the server does not know that, as a list.
+    async fn list(&mut self, api: &Api<K>) -> Result<Listing<K>, ApiError> {
+        if self.streams {
+            match self.stream_list(api).await {
+                Err(error) if wants_a_list(&error) => {
+                    debug!(resource = self.resource, %error, "no streaming lists here");
+                    self.streams = false;
+                }
+                result => return result,
+            }
+        }
+        let mut objects = Vec::new();
+        let mut params = ListParams::default().limit(PAGE);
+        loop {
+            let page = within(api.list(&params)).await?;
+            let page = page.map_err(|error| self.sort(error, "list"))?;
+            objects.extend(page.items);
+            match page.metadata.continue_.filter(|next| !next.is_empty()) {
+                Some(next) => params = params.continue_token(&next),
+                None => {
+                    return Ok(Listing {
+                        objects,
+                        version: page.metadata.resource_version.unwrap_or_default(),
+                        events: None,
+                    });
+                }
+            }
+        }
+    }
+
+    async fn stream_list(&self, api: &Api<K>) -> Result<Listing<K>, ApiError> {
+        let params = params().initial_events();
+        let events = within(api.watch(&params, "")).await?;
+        let mut events = events.map_err(|error| self.sort(error, "watch"))?.boxed();
+        let mut objects = Vec::new();
+        loop {
+            let next = within(events.next()).await?;
+            let Some(event) = next
+                .transpose()
+                .map_err(|error| self.sort(error, "watch"))?
+            else {
+                return Err(ApiError::Away("the list broke off".into()));
+            };
+            match event {
+                WatchEvent::Added(object) | WatchEvent::Modified(object) => objects.push(object),
+                // Between the first and the last of them it may well go.
+                WatchEvent::Deleted(object) => {
+                    objects.retain(|known: &K| known.name_any() != object.name_any());
+                }
+                WatchEvent::Bookmark(mark) => {
+                    if mark.metadata.annotations.contains_key(LIST_ENDS) {
+                        return Ok(Listing {
+                            objects,
+                            version: mark.metadata.resource_version,
+                            events: Some(events),
+                        });
+                    }
+                }
+                WatchEvent::Error(status) => {
+                    return Err(self.refused(status.code, status.message, "watch"));
+                }
+            }
+        }
+    }
+
+    /// Tells a list, and then what happens, until another list is due.
+    async fn follow(&mut self, api: &Api<K>, listing: Listing<K>) -> Halt {
+        let Listing {
+            objects,
+            mut version,
+            mut events,
+        } = listing;
+        self.pause = Pause::default();
+        if self.tell(Seen::All(objects)).await.is_err() {
+            return Halt::Unheard;
+        }
+        let until = Instant::now() + RESYNC;
+        while Instant::now() < until {
+            let opened = match events.take() {
+                Some(events) => Ok(events),
+                None => self.open(api, &version).await,
+            };
+            let began = Instant::now();
+            let seen = match opened {
+                Ok(events) => self.read(events, &mut version, until).await,
+                Err(error) => Err(error),
+            };
+            let next = match seen {
+                Ok(Heard::Nothing) => self.compare(api, &version).await,
+                Ok(Heard::Something) => Ok(()),
+                Ok(Heard::Unheard) => return Halt::Unheard,
+                Err(error) => Err(error),
+            };
+            match next {
+                // A server that ends watches as they begin is spared.
+                Ok(()) if began.elapsed() < SHORT => sleep(self.pause.next(false)).await,
+                Ok(()) => {}
+                Err(ApiError::Gone) => return Halt::List,
+                Err(error) => {
+                    if self.cannot_see(error).await.is_err() {
+                        return Halt::Unheard;
+                    }
+                }
+            }
+        }
+        Halt::List
+    }
+
+    async fn open(&self, api: &Api<K>, version: &str) -> Result<Events<K>, ApiError> {
+        let events = within(api.watch(&params(), version)).await?;
+        let events = events.map_err(|error| self.sort(error, "watch"))?;
+        Ok(events.boxed())
+    }
+
+    /// Reads a watch to its end.
+    async fn read(
+        &mut self,
+        mut events: Events<K>,
+        version: &mut String,
+        until: Instant,
+    ) -> Result<Heard, ApiError> {
+        let mut heard = Heard::Nothing;
+        loop {
+            let Ok(next) = timeout(SILENCE, events.next()).await else {
+                return Err(ApiError::Silent(SILENCE));
+            };
+            let event = match next {
+                Some(event) => event.map_err(|error| self.sort(error, "watch"))?,
+                None => return Ok(heard),
+            };
+            let seen = match event {
+                WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                    version.clone_from(&object.resource_version().unwrap_or_default());
+                    Seen::One(Box::new(object))
+                }
+                WatchEvent::Deleted(object) => {
+                    version.clone_from(&object.resource_version().unwrap_or_default());
+                    Seen::Gone(Box::new(object))
+                }
+                WatchEvent::Bookmark(mark) => {
+                    *version = mark.metadata.resource_version;
+                    Seen::Same
+                }
+                WatchEvent::Error(status) => {
+                    return Err(self.refused(status.code, status.message, "watch"));
+                }
+            };
+            heard = Heard::Something;
+            self.pause = Pause::default();
+            if self.tell(seen).await.is_err() {
+                return Ok(Heard::Unheard);
+            }
+            if Instant::now() > until {
+                return Ok(heard);
+            }
+        }
+    }
+
+    /// A watch in which nothing happened may be one from a version that the server will only reach in days.
+    async fn compare(&mut self, api: &Api<K>, version: &str) -> Result<(), ApiError> {
+        let now = within(api.list_metadata(&ListParams::default().limit(1))).await?;
+        let now = now.map_err(|error| self.sort(error, "list"))?;
+        let number = |text: &str| text.parse::<u64>().ok();
+        let (now, known) = (
+            now.metadata.resource_version.as_deref().and_then(number),
+            number(version),
+        );
+        if now.zip(known).is_some_and(|(now, known)| now < known) {
+            return Err(ApiError::Gone);
+        }
+        // An error only means that nobody listens, which the next telling finds out.
+        let _ = self.tell(Seen::Same).await;
+        Ok(())
+    }
+
+    async fn tell(&self, seen: Seen<K>) -> Result<(), Unheard> {
+        self.out.send(seen).await.map_err(|_| Unheard)
+    }
+
+    /// Says why nothing can be seen, and waits before the next try.
+    async fn cannot_see(&mut self, error: ApiError) -> Result<(), Unheard> {
+        let pause = self.pause.next(error.is_away());
+        self.tell(Seen::Nothing(error.to_string())).await?;
+        sleep(pause).await;
+        Ok(())
+    }
+
+    fn sort(&self, error: kube::Error, verb: &'static str) -> ApiError {
+        sort(error, verb, self.resource, &self.namespace)
+    }
+
+    fn refused(&self, code: u16, message: String, verb: &'static str) -> ApiError {
+        refused(code, message, verb, self.resource, &self.namespace)
+    }
+}
+
+/// What came of a watch.
+enum Heard {
+    Nothing,
+    Something,
+    Unheard,
+}
+
+fn params() -> WatchParams {
+    WatchParams {
+        bookmarks: true,
+        ..WatchParams::default()
+    }
+    .timeout(fastrand::u32(PERIOD))
+}
+
+/// Whether an answer to a streaming list means that a plain one should be tried.
+fn wants_a_list(error: &ApiError) -> bool {
+    match error {
+        ApiError::Refused { code, .. } => !matches!(code, 401 | 429 | 503 | 504),
+        ApiError::Garbled(_) | ApiError::Silent(_) => true,
+        _ => false,
+    }
+}
+
+/// Waits for an answer, up to a bound.
+async fn within<T>(answer: impl Future<Output = T>) -> Result<T, ApiError> {
+    timeout(ANSWER, answer)
+        .await
+        .map_err(|_| ApiError::Silent(ANSWER))
+}
+
+/// How long a watch is asked to last, in seconds; drawn, so that many do not end together.
+const PERIOD: std::ops::Range<u32> = 35..45;
+
+/// A watch that has said nothing for this long, not even its end, is dead.
+const SILENCE: Duration = Duration::from_secs(50);
+
+/// How long an answer may take.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// After so long everything is listed again.
+const RESYNC: Duration = Duration::from_secs(280);
+
+/// A watch that ends sooner, well or not, is not worth the next one at once.
+const SHORT: Duration = Duration::from_secs(1);
+
+/// Objects in one answer.
+const PAGE: u32 = 500;
+
+/// The annotation of the bookmark behind the last object of a streaming list.
+const LIST_ENDS: &str = "k8s.io/initial-events-end";

@@ -1,0 +1,158 @@
+//! Endpoint slices from an API server: P8 and P9 where the source is Kubernetes.
+
+mod api;
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::support::{Endpoint, SLACK, Setup, Tidegate, eventually};
+use api::Api;
+
+const READY: &str = r#"{ "ready": true, "serving": true, "terminating": false }"#;
+const TERMINATING: &str = r#"{ "ready": false, "serving": true, "terminating": true }"#;
+
+fn setup(api: &Api) -> Setup {
+    Setup::without_file()
+        .with_file("kubeconfig", &api.kubeconfig())
+        .with_config(
+            "listeners: [{ name: http, address: \"127.0.0.1:0\" }]\n\
+             routes: [{ service: web }]\n\
+             services: [{ name: web, source: { kubernetes: { namespace: shop, service: web, port: http } } }]\n\
+             admin: { address: \"127.0.0.1:0\" }\n\
+             workers: 2\n",
+        )
+}
+
+fn source_up(tidegate: &Tidegate) -> Option<f64> {
+    tidegate.metric("tidegate_source_up{service=\"web\",source=\"kubernetes\"}")
+}
+
+#[test]
+fn a_rollout_is_seen_from_the_first_slice_to_the_last() {
+    let api = Api::start();
+    let (a, b) = (Endpoint::start("a"), Endpoint::start("b"));
+    api.set(&a, "{}");
+    let tidegate = setup(&api).start();
+    assert_eq!(tidegate.get("/").text(), "a");
+    assert_eq!(tidegate.is("a", "ready")["pod"], "shop/pod-a");
+    api.set(&b, READY);
+    tidegate.is("b", "ready");
+    api.set(&a, TERMINATING);
+    api.repeat();
+    let report = tidegate.report("a");
+    assert_eq!(report["cause"], "source");
+    for _ in 0..10 {
+        assert_eq!(tidegate.get("/").text(), "b");
+    }
+    // A pod is never heard to live again (P8).
+    api.set(&a, READY);
+    api.set(&b, TERMINATING);
+    tidegate.is("b", "draining");
+    assert_eq!(tidegate.lives("a")[0]["state"], "draining");
+    api.delete("web-a");
+    tidegate.is_gone("a");
+    assert_eq!(api.asked("stream"), 1);
+    assert_eq!(api.asked("list"), 0);
+}
+
+#[test]
+fn a_server_without_streaming_lists_is_listed_and_watched() {
+    let api = Api::start();
+    let (a, b) = (Endpoint::start("a"), Endpoint::start("b"));
+    api.knows_no_streaming_lists();
+    api.set(&a, READY);
+    let tidegate = setup(&api).start();
+    assert_eq!(tidegate.get("/").text(), "a");
+    api.set(&b, READY);
+    tidegate.is("b", "ready");
+    assert_eq!(
+        (api.asked("stream"), api.asked("list"), api.asked("watch")),
+        (1, 1, 1)
+    );
+}
+
+#[test]
+fn a_watch_that_breaks_or_is_too_old_loses_nothing() {
+    let api = Api::start();
+    let (a, b) = (Endpoint::start("a"), Endpoint::start("b"));
+    api.set(&a, READY);
+    let tidegate = setup(&api).start();
+    api.breaks_off();
+    eventually("it watches again", || {
+        (api.asked("watch") > 0).then_some(())
+    });
+    api.set(&b, READY);
+    tidegate.is("b", "ready");
+    api.compacts();
+    api.set(&a, TERMINATING);
+    tidegate.report("a");
+    api.is_away(true);
+    api.delete("web-a");
+    api.compacts();
+    api.is_away(false);
+    tidegate.is_gone("a");
+    assert_eq!(api.asked("stream"), 2, "too old: listed again");
+    assert_eq!(tidegate.get("/").text(), "b");
+}
+
+#[test]
+fn a_server_that_is_away_changes_nothing_and_its_return_is_seen_soon() {
+    let api = Api::start();
+    let (a, b) = (Endpoint::start("a"), Endpoint::start("b"));
+    api.set(&a, READY);
+    let tidegate = setup(&api).start();
+    api.is_away(true);
+    eventually("the source is down", || {
+        (source_up(&tidegate) == Some(0.0)).then_some(())
+    });
+    for _ in 0..20 {
+        assert_eq!(tidegate.get("/").text(), "a");
+    }
+    assert_eq!(tidegate.admin("GET", "/readyz").status, 200);
+    api.set(&b, READY);
+    let back = Instant::now();
+    api.is_away(false);
+    tidegate.is("b", "ready");
+    let took = back.elapsed();
+    assert!(took < Duration::from_secs(2) + SLACK, "{took:?}");
+    eventually("the source is up", || {
+        (source_up(&tidegate) == Some(1.0)).then_some(())
+    });
+}
+
+#[test]
+fn what_is_forbidden_is_named_and_tidegate_is_not_ready_before_the_first_set() {
+    let api = Api::start();
+    let a = Endpoint::start("a");
+    api.set(&a, READY);
+    api.forbids(true);
+    let tidegate = setup(&api).start_unready();
+    eventually("the fault is told", || {
+        (tidegate.tells("forbids to watch endpointslices in namespace shop") > 0).then_some(())
+    });
+    assert_eq!(tidegate.admin("GET", "/readyz").status, 503);
+    api.forbids(false);
+    tidegate.ready();
+    assert_eq!(tidegate.get("/").text(), "a");
+    api.forbids(true);
+    api.breaks_off();
+    eventually("the source is down", || {
+        (source_up(&tidegate) == Some(0.0)).then_some(())
+    });
+    assert_eq!(tidegate.admin("GET", "/readyz").status, 200);
+    assert_eq!(tidegate.get("/").text(), "a");
+}
+
+#[test]
+fn a_slice_of_nulls_is_an_empty_one() {
+    let api = Api::start();
+    api.put("web-x", &json!(null), &json!(null));
+    let tidegate = setup(&api).start();
+    assert_eq!(tidegate.get("/").status, 503);
+    let a = Endpoint::start("a");
+    api.set(&a, READY);
+    tidegate.is("a", "ready");
+    assert_eq!(tidegate.get("/").text(), "a");
+}
