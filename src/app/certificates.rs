@@ -5,16 +5,19 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use tracing::{info, warn};
 
 use super::changes::{Changes, PAUSE};
-use crate::net::tls::Acceptor;
+use crate::config;
+use crate::net::tls::{Acceptor, Connector};
 use crate::telemetry::Metrics;
 
-/// The certificates of all listeners.
+/// The certificates of all listeners, and what is shown to and believed of endpoints.
 #[derive(Debug, Clone)]
 pub(super) struct Certificates {
     listeners: Rc<RefCell<HashMap<Arc<str>, Followed>>>,
+    services: Rc<RefCell<Vec<Believed>>>,
     metrics: Arc<Metrics>,
 }
 
@@ -25,10 +28,19 @@ struct Followed {
     changes: Changes,
 }
 
+/// What a service believes of its endpoints, and shows them.
+#[derive(Debug)]
+struct Believed {
+    service: Arc<str>,
+    connector: Connector,
+    changes: Changes,
+}
+
 impl Certificates {
     pub(super) fn new(metrics: Arc<Metrics>) -> Self {
         Self {
             listeners: Rc::default(),
+            services: Rc::default(),
             metrics,
         }
     }
@@ -50,6 +62,19 @@ impl Certificates {
             .certificate_expiries(listener, std::iter::empty());
     }
 
+    /// The files of these services are followed from now on, and of no others.
+    pub(super) fn follow_services(&self, services: &[config::Service]) {
+        let connectors = services.iter().filter_map(|service| {
+            let connector = service.settings.tls.clone()?;
+            Some(Believed {
+                service: service.settings.name.shared(),
+                changes: Changes::of(connector.files()),
+                connector,
+            })
+        });
+        self.services.replace(connectors.collect());
+    }
+
     /// Looks at the files, for as long as it is polled.
     pub(super) async fn run(self) {
         loop {
@@ -57,6 +82,11 @@ impl Certificates {
             for (listener, followed) in &mut *self.listeners.borrow_mut() {
                 if followed.changes.look() {
                     self.refresh(listener, &followed.acceptor);
+                }
+            }
+            for believed in &mut *self.services.borrow_mut() {
+                if believed.changes.look() {
+                    believed.refresh();
                 }
             }
         }
@@ -87,4 +117,32 @@ impl Certificates {
         self.metrics
             .certificate_expiries(listener, told.iter().map(|(cert, end)| (&**cert, *end)));
     }
+}
+
+impl Believed {
+    fn refresh(&self) {
+        let service = &*self.service;
+        match self.connector.refresh() {
+            Ok(()) => info!(service, "new certificates are in force"),
+            Err(error) => warn!(
+                service,
+                %error,
+                "failed to read new certificates; the old ones stay in force"
+            ),
+        }
+    }
+}
+
+/// Reads what services need to speak TLS with their endpoints.
+///
+/// # Errors
+/// The first service whose files are not in order, and why.
+pub(super) fn read_for(services: &[config::Service]) -> anyhow::Result<()> {
+    for service in services {
+        if let Some(connector) = &service.settings.tls {
+            let place = || format!("service {}", service.settings.name);
+            connector.refresh().with_context(place)?;
+        }
+    }
+    Ok(())
 }

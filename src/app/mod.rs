@@ -91,6 +91,7 @@ impl Bound {
         if let Some(dir) = &config.state_dir {
             std::fs::create_dir_all(dir).with_context(|| format!("state_dir {}", dir.display()))?;
         }
+        certificates::read_for(&config.services)?;
         let bind = |settings| Listening::bind(settings, workers);
         let listeners = config
             .listeners
@@ -176,6 +177,8 @@ impl Bound {
             stop,
             tasks,
         };
+        app.certificates
+            .follow_services(&app.in_force.config().services);
         let (certificates, stop) = (app.certificates.clone(), app.stop.clone());
         app.tasks
             .spawn_local(async move { stop.run_until_cancelled(certificates.run()).await });

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
+use super::certificates;
 use super::listeners::Change;
 use super::{App, desired};
 use crate::config::Config;
@@ -99,6 +100,9 @@ impl App {
     async fn take_up(&mut self, mut config: Config) -> Vec<String> {
         let old = self.in_force.config.clone();
         keep_what_cannot_change(&mut config, &old);
+        if let Err(error) = certificates::read_for(&config.services) {
+            return vec![format!("{}: {error:#}", config.path.display())];
+        }
         let change = match Change::to(&config.listeners, &self.places, self.mail.len()) {
             Ok(change) => change,
             Err(error) => return vec![format!("{}: {error:#}", config.path.display())],
@@ -106,6 +110,7 @@ impl App {
         if self.handle.reload(desired(&config)).await.is_err() {
             return vec!["tidegate is leaving".into()];
         }
+        self.certificates.follow_services(&config.services);
         let plan = Plan::new(Instant::now(), Duration::ZERO, config.shutdown.grace_period);
         self.change_listeners(change, plan).await;
         for mail in &self.mail {

@@ -15,6 +15,7 @@ use crate::snapshot::{Affinity, ServiceSettings};
 use super::listener::{TLS_VERSIONS, UNDERSCORES};
 use super::route::host_words;
 use super::service::{ALL_DRAINING, BALANCE};
+use super::upstream::PROTOCOLS;
 use super::{Config, Route, Service};
 
 impl Config {
@@ -105,6 +106,8 @@ fn service(service: &Service) -> Value {
         name,
         balance,
         affinity: affine,
+        protocol,
+        tls,
         drain,
         all_draining,
         timeouts,
@@ -119,7 +122,8 @@ fn service(service: &Service) -> Value {
         "balance": balance_word(balance),
         "hash_on": hash_on(balance),
         "affinity": affinity(affine),
-        "protocol": "http1",
+        "protocol": word(&PROTOCOLS, protocol),
+        "tls": tls.as_ref().map(|connector| upstream_tls(connector.settings())),
         "drain": {
             "timeout": write_duration(drain.timeout),
             "idle_grace": write_duration(drain.idle_grace),
@@ -132,6 +136,7 @@ fn service(service: &Service) -> Value {
         "idle_timeout": write_duration(timeouts.idle),
         "tunnel_idle_timeout": write_duration(timeouts.tunnel_idle),
         "upstream_keep_alive": write_duration(timeouts.upstream_keep_alive),
+        "upstream_ping": write_duration(timeouts.upstream_ping),
         "retry": { "attempts": retry.attempts, "budget": write_percent(retry.budget) },
         "limits": {
             "connections_per_endpoint": limits.connections_per_endpoint,
@@ -141,6 +146,17 @@ fn service(service: &Service) -> Value {
         "slow_start": write_duration(*slow_start),
         "upgrades": upgrades.iter().map(|name| &**name).collect::<Vec<_>>(),
         "health": null,
+    })
+}
+
+fn upstream_tls(tls: &tls::UpstreamSettings) -> Value {
+    let pair =
+        |it: &tls::Certificate| json!({ "cert": written(&it.cert), "key": written(&it.key) });
+    json!({
+        "server_name": tls.server_name,
+        "ca": tls.authorities.as_deref().map(written),
+        "client_certificate": tls.certificate.as_ref().map(pair),
+        "dangerously_unverified": tls.unverified,
     })
 }
 

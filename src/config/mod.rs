@@ -17,6 +17,7 @@ mod process;
 mod route;
 mod service;
 mod source;
+mod upstream;
 mod values;
 
 #[cfg(test)]

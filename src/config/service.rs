@@ -13,6 +13,7 @@ use crate::snapshot::{Affinity, AllDraining, Limits, Retry, ServiceSettings, Tim
 use super::Service;
 use super::files::Files;
 use super::source::source;
+use super::upstream::{PROTOCOLS, tls};
 use super::values::{Seen, choice, count, name, take, time};
 
 /// The names of the services, for routes to name.
@@ -88,6 +89,13 @@ fn service(keys: &mut Mapping<'_>, name: &str, files: &mut Files) -> Option<Serv
         .and_then(|item| source(&item, files));
     settings.balance = balance(keys);
     take(&mut settings.affinity, keys.optional("affinity"), affinity);
+    take(&mut settings.protocol, keys.optional("protocol"), |item| {
+        item.word(&PROTOCOLS)
+    });
+    let protocol = settings.protocol;
+    take(&mut settings.tls, keys.optional("tls"), |item| {
+        tls(item, protocol, files).map(Some)
+    });
     take(&mut settings.drain, keys.optional("drain"), drain);
     take(
         &mut settings.all_draining,
@@ -244,6 +252,11 @@ fn timeouts(keys: &mut Mapping<'_>) -> Timeouts {
         keys.optional("upstream_keep_alive"),
         time,
     );
+    take(
+        &mut times.upstream_ping,
+        keys.optional("upstream_ping"),
+        Item::duration,
+    );
     times
 }
 
@@ -279,11 +292,6 @@ fn limits(item: &Item<'_>) -> Option<Limits> {
 
 /// Keys whose only value for now is the default: a config must not promise what nobody keeps.
 fn unfinished(keys: &mut Mapping<'_>) {
-    only(
-        keys.optional("protocol"),
-        "http1",
-        "h2 and auto come with a later version",
-    );
     if let Some(item) = keys.optional("health") {
         let message = "health checks come with a later version; until then leave it at null";
         item.faults.add(keys.place(item.key), item.key, message);
@@ -311,15 +319,6 @@ fn upgrade(item: &Item<'_>) -> Option<Arc<str>> {
         "is {text:?}, should be websocket or another protocol of the Upgrade field; HTTP, TLS and CONNECT are not passed through"
     ));
     None
-}
-
-fn only(item: Option<Item<'_>>, word: &str, others: &str) {
-    let Some(item) = item else {
-        return;
-    };
-    if !matches!(&item.node.value, Value::Scalar { text, .. } if text == word) {
-        item.fault(format!("is {}, should be {word}: {others}", item.kind()));
-    }
 }
 
 /// The codes that end a WebSocket, the default first.

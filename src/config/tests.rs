@@ -248,7 +248,9 @@ services:
     balance: hash
     hash_on: { header: X-User }
     affinity: { cookie: sid, keep_until_deadline: true }
-    protocol: http1
+    protocol: auto
+    tls: { server_name: api.test, ca: tls/ca.crt, client_certificate: { cert: a.crt, key: a.key }, dangerously_unverified: true }
+    upstream_ping: 8s
     drain: { timeout: 1m, idle_grace: 4s, spread: 500ms, websocket_close_code: 1001 }
     all_draining: reject
     connect_timeout: 0.25s
@@ -336,6 +338,10 @@ fn refuses_values_of_the_wrong_kind() {
     );
     in_service(
         r#"
+            protocol: h3 | 10:15: protocol: | http1, h2, auto
+            tls: { server_name: "a b" } | 10:25: server_name: | DNS name
+            tls: { client_certificate: { cert: a.crt } } | 10:32: key: | is missing
+            upstream_ping: 5 | 10:20: upstream_ping: | has no unit
             balance: fastest | 10:14: balance: | least_request, peak_ewma
             all_draining: no | 10:19: all_draining: | serve, reject
             retry: { attempts: 3 } | 10:24: attempts: | from 1 to 2
@@ -523,7 +529,6 @@ fn says_honestly_what_comes_later() {
     }
     in_service(
         r#"
-            protocol: h2 | 10:15: protocol: | later version
             health: { tcp: true } | 10:5: health: | later version
             upgrades: [h2c] | 10:16: upgrades | websocket
             upgrades: [connect] | 10:16: upgrades | CONNECT

@@ -11,7 +11,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::tls::TlsStream;
+use super::tls::{TlsStream, UpstreamTlsStream};
 
 /// A connection with a client or an endpoint.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub enum Stream {
     Tcp(TcpStream),
     /// A TLS connection with a client. Boxed: it is large, and most connections are not.
     Tls(Box<TlsStream<TcpStream>>),
+    /// A TLS connection with an endpoint.
+    UpstreamTls(Box<UpstreamTlsStream<TcpStream>>),
     /// One end of a pipe in memory.
     Memory(DuplexStream),
 }
@@ -50,8 +52,15 @@ impl Stream {
     pub fn protocol(&self) -> Option<&[u8]> {
         match self {
             Self::Tls(stream) => stream.get_ref().1.alpn_protocol(),
+            Self::UpstreamTls(stream) => stream.get_ref().1.alpn_protocol(),
             Self::Tcp(_) | Self::Memory(_) => None,
         }
+    }
+
+    /// Whether what has been written may wait in here for a flush.
+    #[must_use]
+    pub fn holds_back(&self) -> bool {
+        matches!(self, Self::Tls(_) | Self::UpstreamTls(_))
     }
 
     /// The socket below; memory has none.
@@ -60,6 +69,7 @@ impl Stream {
         match self {
             Self::Tcp(stream) => Some(stream),
             Self::Tls(stream) => Some(stream.get_ref().0),
+            Self::UpstreamTls(stream) => Some(stream.get_ref().0),
             Self::Memory(_) => None,
         }
     }
@@ -74,6 +84,7 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::UpstreamTls(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Memory(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
@@ -88,6 +99,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::UpstreamTls(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::Memory(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
@@ -100,6 +112,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::UpstreamTls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Self::Memory(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         }
     }
@@ -108,6 +121,7 @@ impl AsyncWrite for Stream {
         match self {
             Self::Tcp(stream) => stream.is_write_vectored(),
             Self::Tls(stream) => stream.is_write_vectored(),
+            Self::UpstreamTls(stream) => stream.is_write_vectored(),
             Self::Memory(stream) => stream.is_write_vectored(),
         }
     }
@@ -116,6 +130,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
             Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            Self::UpstreamTls(stream) => Pin::new(stream).poll_flush(cx),
             Self::Memory(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
@@ -124,6 +139,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::UpstreamTls(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Memory(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }

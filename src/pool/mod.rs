@@ -4,8 +4,12 @@
 //! out again (P4), requests that have not been written are called back (P1), and at the deadline those in flight are told
 //! (P5). The pool only tells them: each ends its own exchange and gives its place back by dropping it (law 7).
 
+mod connection;
+mod dial;
 pub mod h1;
+mod http2;
 mod slot;
+mod streams;
 mod ticket;
 
 use std::cell::{Cell, RefCell};
@@ -18,8 +22,11 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 
-pub use h1::Connection;
+pub use connection::Connection;
+pub use dial::{Dial, NotOpened};
+pub use http2::Exchange;
 pub use slot::{Checkout, Permit, Slot};
 pub use ticket::{Kind, Signal, Ticket};
 
@@ -39,6 +46,8 @@ pub struct Pool {
     bell: Arc<Bell>,
     connections: Cell<u64>,
     rng: RefCell<fastrand::Rng>,
+    /// What opens and drives connections that requests share.
+    drivers: TaskTracker,
 }
 
 /// Rings when an idle connection has something to say, which can only be its end.
@@ -101,6 +110,7 @@ impl Pool {
             bell: Arc::default(),
             connections: Cell::new(0),
             rng: RefCell::new(fastrand::Rng::with_seed(seed)),
+            drivers: TaskTracker::new(),
         })
     }
 
@@ -181,6 +191,16 @@ impl Pool {
             .iter()
             .for_each(|slot| slot.service().waiting().ring_all());
         cut
+    }
+
+    /// Closes what is left, and waits until it is.
+    pub async fn end(&self) {
+        let slots: Vec<_> = self.slots.borrow().values().cloned().collect();
+        for slot in slots {
+            slot.close_shared();
+        }
+        self.drivers.close();
+        self.drivers.wait().await;
     }
 
     /// Our own end comes: event streams everywhere learn their moment, as in a drain of each endpoint.

@@ -7,24 +7,33 @@ use std::task::{Context, Waker};
 
 use tokio::time::Instant;
 
+use super::dial::Dial;
+use super::http2::Shared;
 use super::ticket::{Kind, Signal, Ticket};
-use super::{Connection, Pool};
+use super::{Connection, Pool, h1};
 use crate::control::{Holder, Order};
 use crate::drain::{latest_stream_moment, spread_moment, stream_moment};
 use crate::endpoint::Endpoint;
-use crate::snapshot::Service;
+use crate::snapshot::{Protocol, Service};
 
 /// One endpoint's life, as one worker deals with it.
 #[derive(Debug)]
 pub struct Slot {
-    pool: Weak<Pool>,
+    pub(super) pool: Weak<Pool>,
     endpoint: Arc<Endpoint>,
-    service: Arc<Service>,
+    pub(super) service: Arc<Service>,
     /// The latest used last: it is warm, and the others may grow old.
     idle: RefCell<Vec<Idle>>,
+    /// HTTP/2 connections that take streams, the latest opened last.
+    pub(super) shared: RefCell<Vec<Rc<Shared>>>,
+    /// The connection to share that is being opened.
+    pub(super) dial: RefCell<Option<Rc<Dial>>>,
+    pub(super) language: Cell<Language>,
+    /// The log has been told that the endpoint speaks another language.
+    pub(super) complained: Cell<bool>,
     tickets: RefCell<Vec<Rc<Ticket>>>,
     open: Cell<u32>,
-    drain: Cell<Option<Window>>,
+    pub(super) drain: Cell<Option<Window>>,
 }
 
 /// A connection that waits for work. Boxed, as it travels from hand to hand.
@@ -34,9 +43,18 @@ struct Idle {
     expires: Instant,
 }
 
+/// What the endpoint speaks, as far as is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Language {
+    Http1,
+    Http2,
+    /// ALPN will tell.
+    Unknown,
+}
+
 /// The window in which streams that never end are ended.
 #[derive(Debug, Clone, Copy)]
-struct Window {
+pub(super) struct Window {
     since: Instant,
     deadline: Option<Instant>,
 }
@@ -44,10 +62,12 @@ struct Window {
 /// What a checkout found.
 #[derive(Debug)]
 pub enum Checkout {
-    /// An idle connection.
+    /// An idle connection, or a stream of one that is shared.
     Reuse(Box<Connection>),
     /// None is idle; this permits to open one.
     Open(Permit),
+    /// One is being opened, to be shared.
+    Wait(Rc<Dial>),
     /// As many are open as may be, on all workers.
     Full,
 }
@@ -60,11 +80,21 @@ pub struct Permit {
 
 impl Slot {
     pub(super) fn new(pool: &Rc<Pool>, endpoint: Arc<Endpoint>, service: Arc<Service>) -> Rc<Self> {
+        let settings = service.settings();
+        let language = match settings.protocol {
+            Protocol::Http2 => Language::Http2,
+            Protocol::Auto if settings.tls.is_some() => Language::Unknown,
+            Protocol::Http1 | Protocol::Auto => Language::Http1,
+        };
         Rc::new(Self {
             pool: Rc::downgrade(pool),
             endpoint,
             service,
             idle: RefCell::default(),
+            shared: RefCell::default(),
+            dial: RefCell::default(),
+            language: Cell::new(language),
+            complained: Cell::new(false),
             tickets: RefCell::default(),
             open: Cell::new(0),
             drain: Cell::new(None),
@@ -124,6 +154,9 @@ impl Slot {
     /// whether a reused one has been closed this moment, for requests that cannot be sent twice.
     #[must_use]
     pub fn checkout(self: &Rc<Self>, now: Instant, fresh: bool, quiet: bool) -> Checkout {
+        if self.language.get() != Language::Http1 {
+            return self.checkout_stream(fresh);
+        }
         let mut idle = self.idle.borrow_mut();
         if fresh {
             if self.permit_in(&self.service.settings().limits) {
@@ -148,6 +181,12 @@ impl Slot {
         }
     }
 
+    /// The right to open one more, if it may be.
+    pub(super) fn permit(self: &Rc<Self>) -> Option<Permit> {
+        self.permit_in(&self.service.settings().limits)
+            .then(|| Permit { slot: self.clone() })
+    }
+
     fn permit_in(&self, limits: &crate::snapshot::Limits) -> bool {
         let permitted = self.endpoint.connect(limits.connections_per_endpoint);
         if permitted {
@@ -169,7 +208,11 @@ impl Slot {
         }
         let expires =
             now + connection.keep_alive(self.service.settings().timeouts.upstream_keep_alive);
-        if !connection.rest(&mut Context::from_waker(&pool.idle_waker())) {
+        let rests = |connection: &mut h1::Connection| {
+            connection.rest(&mut Context::from_waker(&pool.idle_waker()))
+        };
+        // A stream ends here, and makes room by itself.
+        if !connection.http1().is_some_and(rests) {
             return;
         }
         self.idle.borrow_mut().push(Idle {
@@ -189,7 +232,7 @@ impl Slot {
         self.drain.set(Some(window));
         // Dropped outside the borrow: a permit's drop comes back here.
         let idle = std::mem::take(&mut *self.idle.borrow_mut());
-        let evicted = idle.len() as u64;
+        let evicted = idle.len() as u64 + self.close_shared();
         drop(idle);
         self.tell_tickets(window, rng);
         evicted
@@ -269,7 +312,7 @@ impl Slot {
             let mut idle = self.idle.borrow_mut();
             (!idle.is_empty()).then(|| idle.remove(0))
         };
-        oldest.is_some()
+        oldest.is_some() || self.evict_oldest_shared()
     }
 
     pub(super) fn sweep(&self, now: Instant, waker: &Waker) -> (u64, u64) {
@@ -279,19 +322,29 @@ impl Slot {
         for mut idle in all {
             if idle.expires <= now {
                 aged += 1;
-            } else if !idle.connection.park(&mut Context::from_waker(waker)) {
-                ended += 1;
-            } else {
+                continue;
+            }
+            let parks =
+                |connection: &mut h1::Connection| connection.park(&mut Context::from_waker(waker));
+            if idle.connection.http1().is_some_and(parks) {
                 kept.push(idle);
+            } else {
+                ended += 1;
             }
         }
         // What was checked in meanwhile would be newer; nothing can be, since nothing here awaits.
         *self.idle.borrow_mut() = kept;
+        if !self.shared.borrow().is_empty() {
+            let keep_alive = self.service.settings().timeouts.upstream_keep_alive;
+            let drains = self.drain.get().is_some();
+            aged += self.evict_shared(|it| drains || it.idle_since() + keep_alive <= now);
+        }
         (ended, aged)
     }
 
     pub(super) fn idle_count(&self) -> usize {
-        self.idle.borrow().len()
+        let shared = self.shared.borrow();
+        self.idle.borrow().len() + shared.iter().filter(|it| it.is_idle()).count()
     }
 
     pub(super) fn open_count(&self) -> u32 {

@@ -7,16 +7,15 @@ use std::future::Future;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use tokio::time::Instant;
-use tracing::debug;
 
 use super::pin::Pin;
 use super::retry::Failed;
 use super::{Failure, Flow, Plea, Proxy};
 use crate::endpoint::{Admission, Endpoint, EndpointId, InFlight};
-use crate::pool::{Checkout, Connection, Permit, Signal, Slot, Ticket};
+use crate::pool::{Checkout, Connection, NotOpened, Signal, Slot, Ticket};
 use crate::snapshot::{Affinity, Ask, NotChosen};
 
 /// A place in flight, registered where the drain of its endpoint finds it.
@@ -251,22 +250,52 @@ impl Proxy {
         match attempt.checkout.take() {
             Some(Checkout::Reuse(connection)) => Ok(connection),
             // Boxed: dialling is rare, and its future would make every request's larger.
-            Some(Checkout::Open(permit)) => Box::pin(self.dial(flow, attempt, permit)).await,
-            Some(Checkout::Full) | None => Err(Failed::Unconnected),
+            Some(found) => Box::pin(self.connect_anew(flow, attempt, found)).await,
+            None => Err(Failed::Unconnected),
         }
     }
 
-    async fn dial(
+    async fn connect_anew(
         &self,
         flow: &Flow<'_>,
         attempt: &Attempt,
-        permit: Permit,
+        mut found: Checkout,
     ) -> Result<Box<Connection>, Failed> {
-        let address = attempt.endpoint().about().address;
-        let mut dial = pin!(self.pool.dialer().dial(address));
-        let (task, ticket) = (&flow.downstream.task, attempt.ticket());
+        let task = &flow.downstream.task;
         task.limit(flow.limit_of(flow.settings.timeouts.connect, Instant::now()));
-        let dialled = std::future::poll_fn(|cx| {
+        loop {
+            let dial = match found {
+                Checkout::Reuse(connection) => return Ok(connection),
+                Checkout::Open(permit) if permit.slot().dials_alone() => {
+                    let mut opening = pin!(self.pool.open(permit));
+                    let opened = self.until_opened(flow, attempt, |cx| opening.as_mut().poll(cx));
+                    if let Some(connection) = opened.await? {
+                        return Ok(connection);
+                    }
+                    None
+                }
+                Checkout::Open(permit) => Some(self.pool.open_for_all(permit)),
+                Checkout::Wait(dial) => Some(dial),
+                // Others were quicker: it waits without a place, as those do who come now.
+                Checkout::Full => return Err(Failed::Recalled),
+            };
+            if let Some(dial) = dial {
+                self.until_opened(flow, attempt, |cx| dial.poll(cx, task))
+                    .await?;
+            }
+            found = attempt.slot().checkout(Instant::now(), false, false);
+        }
+    }
+
+    /// Waits for a connection, as long as the request may.
+    async fn until_opened<T>(
+        &self,
+        flow: &Flow<'_>,
+        attempt: &Attempt,
+        mut poll: impl FnMut(&mut Context<'_>) -> Poll<Result<T, NotOpened>>,
+    ) -> Result<T, Failed> {
+        let (task, ticket) = (&flow.downstream.task, attempt.ticket());
+        std::future::poll_fn(|cx| {
             task.register(cx.waker());
             if ticket.signal() >= Signal::Recall {
                 return Poll::Ready(Err(Failed::Recalled));
@@ -274,13 +303,12 @@ impl Proxy {
             if task.is_expired() {
                 return Poll::Ready(Err(Failed::ConnectTimeout));
             }
-            dial.as_mut().poll(cx).map_err(|error| {
-                debug!(endpoint = %attempt.endpoint().about().key, %address, %error, "cannot connect");
-                Failed::Unconnected
+            poll(cx).map_err(|why| match why {
+                NotOpened::Unconnected => Failed::Unconnected,
+                NotOpened::Timeout => Failed::ConnectTimeout,
             })
-        });
-        let stream = dialled.await?;
-        Ok(Connection::new(stream, self.pool.next_connection(), permit))
+        })
+        .await
     }
 }
 

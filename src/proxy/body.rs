@@ -55,6 +55,8 @@ pub(super) struct Passing {
     pub(super) length: Length,
     /// Where it can end well.
     pub(super) kind: Kind,
+    /// The client takes trailers behind a body with a length.
+    pub(super) trailers: bool,
     /// The client cannot tell an early end of a body without a length from its end.
     pub(super) http10: bool,
 }
@@ -369,7 +371,12 @@ impl Passage {
                 }
             }
             self.account.bytes_out += data.len() as u64;
-            if live.connection.is_done() {
+            let over = if self.passing.trailers {
+                live.connection.is_done()
+            } else {
+                live.connection.is_filled()
+            };
+            if over {
                 self.finish();
             } else if ends {
                 self.end_events();

@@ -11,7 +11,7 @@ use super::admit::Attempt;
 use super::headers::{self, Last};
 use super::retry::Failed;
 use super::upload::UploadError;
-use super::{Failure, Flow, Proxy};
+use super::{Failure, Flow, Proxy, stream_head};
 use crate::endpoint::{Admission, EndpointId, Work};
 use crate::pool::h1::{Asked, Head, ReadError};
 use crate::pool::{Connection, Signal};
@@ -43,7 +43,9 @@ impl Proxy {
                 return Err((failed, endpoint));
             }
         };
-        self.begin(flow, &attempt, &mut connection);
+        if let Err(failure) = self.begin(flow, &attempt, &mut connection) {
+            return Err((Failed::Final(failure), endpoint));
+        }
         flow.account.attempt(&attempt, Some(&connection));
         if let Some(why) = attempt.admission().why() {
             self.metrics
@@ -80,22 +82,34 @@ impl Proxy {
         }
     }
 
-    fn begin(&self, flow: &mut Flow<'_>, attempt: &Attempt, connection: &mut Connection) {
+    fn begin(
+        &self,
+        flow: &mut Flow<'_>,
+        attempt: &Attempt,
+        connection: &mut Connection,
+    ) -> Result<(), Failure> {
         let framing = flow.upload.framing();
         let last = Last {
             close: attempt.admission() != Admission::Ready,
             upgrade: flow.upgrade.as_deref(),
         };
-        connection.begin(|out| {
-            headers::write_request(
-                out,
-                flow.parts,
-                &flow.target,
-                flow.downstream,
-                framing,
-                last,
-            )
-        });
+        match connection {
+            Connection::Http1(connection) => connection.begin(|out| {
+                headers::write_request(
+                    out,
+                    flow.parts,
+                    &flow.target,
+                    flow.downstream,
+                    framing,
+                    last,
+                )
+            }),
+            Connection::Http2(exchange) => {
+                let head =
+                    stream_head::request(flow.parts, &flow.target, flow.downstream, framing)?;
+                exchange.begin(head, flow.upload.is_over());
+            }
+        }
         if flow.upload.is_over() {
             flow.limit_to_head();
         } else {
@@ -103,6 +117,7 @@ impl Proxy {
                 .task
                 .limit(Some(Instant::now() + flow.downstream.entrance.body_timeout));
         }
+        Ok(())
     }
 }
 
@@ -161,9 +176,11 @@ fn poll_answer(
 fn read_failed(error: &ReadError, connection: &Connection) -> Failed {
     match error {
         ReadError::Malformed(why) => Failed::Final(Failure::BadResponse(why)),
-        ReadError::Closed if connection.is_answered() => {
+        _ if connection.is_answered() => {
             Failed::Final(Failure::BadResponse("the response's head is cut short"))
         }
+        ReadError::Refused => Failed::RefusedStream,
+        ReadError::Reset => Failed::Final(Failure::UpstreamClosed),
         ReadError::Closed if !connection.is_written() && connection.requests() > 1 => Failed::Stale,
         ReadError::Closed if !connection.is_written() => Failed::Unconnected,
         ReadError::Closed if connection.requests() > 1 => Failed::ReusedClosed,

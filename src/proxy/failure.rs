@@ -51,6 +51,8 @@ pub enum Failure {
     ConnectFailed,
     /// Upstream: no connection came about in time; nothing was sent.
     ConnectTimeout,
+    /// Upstream: the endpoint refused to process it (HTTP/2).
+    StreamRefused,
     /// Upstream: the connection ended after bytes were sent and before an answer.
     UpstreamClosed,
     /// Upstream: what came is no answer.
@@ -84,7 +86,7 @@ impl Failure {
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UploadStalled => StatusCode::REQUEST_TIMEOUT,
             Self::NoRoute => StatusCode::NOT_FOUND,
-            Self::NoEndpoint | Self::Overloaded | Self::ConnectFailed => {
+            Self::NoEndpoint | Self::Overloaded | Self::ConnectFailed | Self::StreamRefused => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::UpstreamClosed | Self::BadResponse(_) => StatusCode::BAD_GATEWAY,
@@ -110,6 +112,7 @@ impl Failure {
             Self::Overloaded => "overloaded",
             Self::ConnectFailed => "connect_failed",
             Self::ConnectTimeout => "connect_timeout",
+            Self::StreamRefused => "stream_refused",
             Self::UpstreamClosed => "upstream_closed",
             Self::BadResponse(_) => "bad_response",
             Self::RequestTimeout => "request_timeout",
@@ -134,6 +137,7 @@ impl Failure {
             | Self::Overloaded
             | Self::ConnectFailed
             | Self::ConnectTimeout
+            | Self::StreamRefused
             | Self::UpstreamClosed
             | Self::BadResponse(_)
             | Self::DrainDeadline { .. } => UNAVAILABLE,
@@ -156,6 +160,7 @@ impl Failure {
             | Self::Overloaded
             | Self::ConnectFailed
             | Self::ConnectTimeout
+            | Self::StreamRefused
             | Self::UpstreamClosed
             | Self::BadResponse(_)
             | Self::RequestTimeout
@@ -178,6 +183,7 @@ impl Failure {
             Self::Overloaded => "too many requests wait for a connection",
             Self::ConnectFailed => "no connection with an endpoint",
             Self::ConnectTimeout => "no connection with an endpoint in time",
+            Self::StreamRefused => "the endpoint refused to process the request",
             Self::UpstreamClosed => "the endpoint closed the connection without an answer",
             Self::RequestTimeout => "the endpoint did not answer in time",
             Self::DrainDeadline { .. } => "the endpoint went away before it answered",

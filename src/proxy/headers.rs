@@ -17,9 +17,9 @@ use crate::endpoint::Endpoint;
 use crate::pool::h1::{ConnectionTokens, is_hop_by_hop};
 use crate::telemetry::Client;
 
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+pub(super) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(super) const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub(super) const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// What becomes of the connection after a request.
 #[derive(Debug, Clone, Copy, Default)]
@@ -107,7 +107,7 @@ fn write_cookie(out: &mut BytesMut, headers: &HeaderMap) {
 }
 
 /// Whether a field of the client's is passed on as it is. Framing is rebuilt, never copied.
-fn is_passed_on(name: &HeaderName, trusted: bool) -> bool {
+pub(super) fn is_passed_on(name: &HeaderName, trusted: bool) -> bool {
     if matches!(*name, HOST | CONTENT_LENGTH | EXPECT) || is_hop_by_hop(name) {
         return false;
     }
@@ -120,7 +120,7 @@ fn is_passed_on(name: &HeaderName, trusted: bool) -> bool {
     }
 }
 
-fn tokens(headers: &HeaderMap) -> ConnectionTokens {
+pub(super) fn tokens(headers: &HeaderMap) -> ConnectionTokens {
     let mut tokens = ConnectionTokens::default();
     for value in headers.get_all(CONNECTION) {
         tokens.read(value.as_bytes());
@@ -128,7 +128,7 @@ fn tokens(headers: &HeaderMap) -> ConnectionTokens {
     tokens
 }
 
-fn is_trusted(downstream: &Downstream) -> bool {
+pub(super) fn is_trusted(downstream: &Downstream) -> bool {
     let ip = downstream.client.ip();
     downstream
         .entrance

@@ -15,6 +15,7 @@ mod inspect;
 mod pin;
 mod refusal;
 mod retry;
+mod stream_head;
 mod tunnel;
 mod upgrade;
 mod upload;
@@ -371,6 +372,7 @@ impl Proxy {
             settings: flow.settings,
             length: answered.head.length,
             kind: ending_of(flow.parts, response.headers()),
+            trailers: flow.parts.version == http::Version::HTTP_2,
             http10: flow.parts.version == http::Version::HTTP_10,
         };
         if passing.kind == Kind::Grpc(Grpc::Plain) && flow.parts.version == http::Version::HTTP_11 {

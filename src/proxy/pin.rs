@@ -149,7 +149,9 @@ impl Pin {
                 return Checkout::Reuse(connection);
             }
         }
-        self.slot().checkout(now, true, true)
+        // Streams are shared by all: a connection of its own would be one for each client.
+        let fresh = fresh || self.slot().dials_alone();
+        self.slot().checkout(now, fresh, true)
     }
 
     /// Not borrowed while one is dropped: its permit's drop wakes others.
@@ -159,7 +161,7 @@ impl Pin {
 
     /// Takes a connection back whose exchange has ended whole.
     pub(super) fn checkin(&self, connection: Box<Connection>) {
-        if self.seat.ticket.signal() < Signal::End {
+        if connection.is_kept() && self.seat.ticket.signal() < Signal::End {
             self.connections.borrow_mut().push(connection);
         }
     }

@@ -19,6 +19,8 @@ pub(super) enum Failed {
     ConnectTimeout,
     /// A reused connection was found closed before the write: nothing was sent.
     Stale,
+    /// The endpoint said itself that it has not processed the request (HTTP/2).
+    RefusedStream,
     /// A reused connection was closed before any byte of an answer: perhaps it was never read, perhaps it was executed.
     ReusedClosed,
     /// Nothing that may be sent again.
@@ -43,6 +45,7 @@ impl Failed {
             Self::Unconnected => "connect_failed",
             Self::ConnectTimeout => "connect_timeout",
             Self::Stale => "stale_connection",
+            Self::RefusedStream => "refused_stream",
             Self::ReusedClosed => "reused_connection_closed",
             Self::Final(failure) => failure.code(),
         }
@@ -54,6 +57,7 @@ impl Failed {
             Self::Recalled => Failure::NoEndpoint,
             Self::Unconnected | Self::Stale => Failure::ConnectFailed,
             Self::ConnectTimeout => Failure::ConnectTimeout,
+            Self::RefusedStream => Failure::StreamRefused,
             Self::ReusedClosed => Failure::UpstreamClosed,
             Self::Final(failure) => failure,
         }
@@ -62,7 +66,11 @@ impl Failed {
     /// Whether P10 allows another attempt for a method.
     const fn allows_again(self, idempotent: bool) -> bool {
         match self {
-            Self::Recalled | Self::Unconnected | Self::ConnectTimeout | Self::Stale => true,
+            Self::Recalled
+            | Self::Unconnected
+            | Self::ConnectTimeout
+            | Self::Stale
+            | Self::RefusedStream => true,
             Self::ReusedClosed => idempotent,
             Self::Final(_) => false,
         }
@@ -151,6 +159,7 @@ mod tests {
             Failed::Unconnected,
             Failed::ConnectTimeout,
             Failed::Stale,
+            Failed::RefusedStream,
             Failed::Recalled,
         ] {
             assert!(

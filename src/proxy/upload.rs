@@ -192,9 +192,7 @@ impl Upload {
                 self.chunk_open = chunked && connection.has_large();
             }
             Next::End(trailers) => {
-                if chunked {
-                    connection.queue_end(trailers.as_ref());
-                }
+                connection.queue_end(chunked, trailers);
                 self.stage = Stage::Ended;
             }
         }

@@ -7,6 +7,7 @@ use super::Affinity;
 use crate::balance::Policy;
 use crate::drain;
 use crate::endpoint::ServiceName;
+use crate::net::tls::Connector;
 
 /// Everything configured of one service but its source.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +18,10 @@ pub struct ServiceSettings {
     pub balance: Policy,
     /// What keeps a client's requests on one endpoint (P14).
     pub affinity: Affinity,
+    /// What is spoken to the endpoints.
+    pub protocol: Protocol,
+    /// TLS to the endpoints, where it is spoken.
+    pub tls: Option<Connector>,
     /// How endpoints drain.
     pub drain: drain::Settings,
     /// What happens when no endpoint is ready but some are still serving (P7).
@@ -31,6 +36,18 @@ pub struct ServiceSettings {
     pub slow_start: Duration,
     /// Protocols that a client may switch to, in lower case.
     pub upgrades: Vec<Arc<str>>,
+}
+
+/// What is spoken to endpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2; without TLS by prior knowledge.
+    Http2,
+    /// What ALPN says; without TLS HTTP/1.1.
+    Auto,
 }
 
 /// What to do with no ready endpoint.
@@ -56,6 +73,9 @@ pub struct Timeouts {
     pub tunnel_idle: Duration,
     /// An idle upstream connection is closed after this, or a second before the endpoint's own `Keep-Alive: timeout`.
     pub upstream_keep_alive: Duration,
+    /// An HTTP/2 connection by which nothing has come for this long is asked for a sign of life, and given up after as much
+    /// again.
+    pub upstream_ping: Duration,
 }
 
 impl Default for Timeouts {
@@ -66,6 +86,7 @@ impl Default for Timeouts {
             idle: Duration::from_secs(300),
             tunnel_idle: Duration::from_secs(3600),
             upstream_keep_alive: Duration::from_secs(30),
+            upstream_ping: Duration::from_secs(15),
         }
     }
 }
@@ -117,6 +138,8 @@ impl ServiceSettings {
             name,
             balance: Policy::default(),
             affinity: Affinity::default(),
+            protocol: Protocol::default(),
+            tls: None,
             drain: drain::Settings::default(),
             all_draining: AllDraining::default(),
             timeouts: Timeouts::default(),

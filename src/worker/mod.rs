@@ -72,12 +72,13 @@ impl Worker {
         keepers.spawn_local(until(stop.clone(), pool.clone().watch_idle()));
         let duty = Duty {
             proxy,
-            pool,
+            pool: pool.clone(),
             entries: RefCell::default(),
             leaving: TaskTracker::new(),
         };
         Rc::new(duty).serve(self.inbox).await;
         stop.cancel();
+        pool.end().await;
         keepers.close();
         keepers.wait().await;
     }

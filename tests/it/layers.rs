@@ -111,6 +111,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("arc_swap", &["snapshot/", "net/tls/"]),
     ("tokio_rustls", &["net/tls/"]),
     ("rustls", &["net/tls/"]),
+    ("rustls_native_certs", &["net/tls/"]),
     ("x509_parser", &["net/tls/"]),
     ("ppp", &["net/proxy_protocol.rs"]),
     ("prometheus", &["telemetry/"]),

@@ -14,6 +14,7 @@ mod message;
 mod patience;
 mod setup;
 pub(crate) mod stream_client;
+pub(crate) mod stream_endpoint;
 mod tidegate;
 
 pub(crate) use admin::{Answer, Events};
@@ -24,6 +25,7 @@ pub(crate) use files::EndpointFile;
 pub(crate) use patience::{PATIENCE, SLACK, eventually};
 pub(crate) use setup::Setup;
 pub(crate) use stream_client::StreamClient;
+pub(crate) use stream_endpoint::StreamEndpoint;
 pub(crate) use tidegate::{Tidegate, binary};
 
 /// How the other side ended a connection.

@@ -1,6 +1,7 @@
 //! TLS, by rustls: 1.2 and 1.3, and nowhere else in the crate.
 //!
 //! * [`Acceptor`]: a listener's side, its certificates chosen by SNI and read again when their files change.
+//! * [`Connector`]: a service's side towards its endpoints, which have to prove who they are.
 //! * `pair`: a certificate and its key, which are a pair or nothing at all.
 
 mod listener;
@@ -8,14 +9,17 @@ mod names;
 mod pair;
 #[cfg(test)]
 mod tests;
+mod upstream;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
+pub(super) use tokio_rustls::client::TlsStream as UpstreamTlsStream;
 pub(super) use tokio_rustls::server::TlsStream;
 
 pub use listener::{Acceptor, ClientCertificates, Expiry, Settings};
+pub use upstream::{Connector, UpstreamSettings, UpstreamTlsError, is_server_name};
 
 /// A certificate chain and its key, both PEM.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +63,11 @@ pub enum TlsError {
         /// What is wrong.
         what: String,
     },
+    /// The system has nobody to trust.
+    #[error(
+        "this system trusts no authorities; install its ca-certificates, or name a file under ca"
+    )]
+    NoAuthorities,
     /// What the settings ask for cannot be spoken.
     #[error("TLS cannot be set up: {0}")]
     Setup(#[from] tokio_rustls::rustls::Error),

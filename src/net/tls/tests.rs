@@ -15,6 +15,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName}
 use tokio_rustls::rustls::{ClientConfig, HandshakeKind, RootCertStore};
 
 use super::*;
+use crate::net::Stream;
 
 /// An authority, and a folder with what it has signed.
 struct Authority {
@@ -275,4 +276,86 @@ async fn says_when_a_client_speaks_no_tls() {
         matches!(refused, Err(HandshakeError::NotTls)),
         "{refused:?}"
     );
+}
+
+/// One connection to the endpoint behind `acceptor`: what was agreed on inside, and how the handshake went.
+async fn reach(
+    acceptor: &Acceptor,
+    connector: &Connector,
+) -> Result<(Option<Vec<u8>>, HandshakeKind), UpstreamTlsError> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let serve = async {
+        let (stream, _) = listener.accept().await.unwrap();
+        // What the client does not like is the client's to tell.
+        if let Ok(mut stream) = acceptor.accept(stream).await {
+            let _ = stream.write_all(b"!").await;
+            let _ = stream.shutdown().await;
+        }
+    };
+    let ask = async {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let mut stream = connector.secure(Stream::Tcp(stream), address.ip()).await?;
+        stream.read_to_end(&mut Vec::new()).await?;
+        let Stream::UpstreamTls(secured) = &stream else {
+            panic!("no TLS");
+        };
+        let kind = secured.get_ref().1.handshake_kind().unwrap();
+        Ok((stream.protocol().map(<[u8]>::to_vec), kind))
+    };
+    tokio::join!(serve, ask).1
+}
+
+fn connector(authority: &Authority, change: impl FnOnce(&mut UpstreamSettings)) -> Connector {
+    let mut settings = UpstreamSettings {
+        server_name: Some("web.test".into()),
+        authorities: Some(authority.path("ca.crt")),
+        protocols: vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+        ..UpstreamSettings::default()
+    };
+    change(&mut settings);
+    let connector = Connector::new(settings);
+    connector.refresh().unwrap();
+    connector
+}
+
+#[tokio::test]
+async fn an_endpoint_has_to_prove_its_name_by_an_authority_that_is_trusted() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let acceptor =
+        |names: &[&str]| Acceptor::new(&settings(vec![authority.sign("web", names)])).unwrap();
+    let web = acceptor(&["web.test"]);
+    let agreed = reach(&web, &connector(&authority, |_| {})).await.unwrap();
+    assert_eq!(agreed.0.as_deref(), Some(&b"h2"[..]));
+    let wrong_name = connector(&authority, |it| it.server_name = Some("api.test".into()));
+    let unnamed = connector(&authority, |it| it.server_name = None);
+    let distrusting = connector(&other, |_| {});
+    for refusing in [&wrong_name, &unnamed, &distrusting] {
+        let refused = reach(&web, refusing).await;
+        let is_told = matches!(refused, Err(UpstreamTlsError::Certificate(_)));
+        assert!(is_told, "{refused:?}");
+    }
+    let by_address = acceptor(&["127.0.0.1"]);
+    reach(&by_address, &unnamed).await.unwrap();
+    let credulous = connector(&other, |it| it.unverified = true);
+    reach(&web, &credulous).await.unwrap();
+}
+
+#[tokio::test]
+async fn sessions_with_endpoints_are_resumed_until_other_authorities_are_trusted() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let files = authority.sign("web", &["web.test"]);
+    let acceptor = Acceptor::new(&settings(vec![files])).unwrap();
+    let trusted = authority.path("trusted.crt");
+    fs::copy(authority.path("ca.crt"), &trusted).unwrap();
+    let connector = connector(&authority, |it| it.authorities = Some(trusted.clone()));
+    let kind = async || reach(&acceptor, &connector).await.map(|it| it.1);
+    assert_eq!(kind().await.unwrap(), HandshakeKind::Full);
+    assert_eq!(kind().await.unwrap(), HandshakeKind::Resumed);
+    fs::write(&trusted, "no certificate").unwrap();
+    connector.refresh().unwrap_err();
+    assert_eq!(kind().await.unwrap(), HandshakeKind::Resumed);
+    fs::copy(other.path("ca.crt"), &trusted).unwrap();
+    connector.refresh().unwrap();
+    kind().await.unwrap_err();
 }

@@ -33,7 +33,13 @@ pub enum ReadError {
     /// The endpoint closed the connection, or reset it.
     #[error("the endpoint closed the connection")]
     Closed,
-    /// What came is no HTTP/1.1 response that can be passed on.
+    /// The endpoint refused to process the request (HTTP/2: REFUSED_STREAM, or a GOAWAY that leaves it out).
+    #[error("the endpoint refused the stream")]
+    Refused,
+    /// The endpoint reset the stream (HTTP/2).
+    #[error("the endpoint reset the stream")]
+    Reset,
+    /// What came is no response that can be passed on.
     #[error("{0}")]
     Malformed(&'static str),
 }
@@ -103,8 +109,8 @@ const INTERIM_MAX: usize = 32;
 impl Connection {
     /// A connection that has carried nothing yet.
     #[must_use]
-    pub fn new(stream: Stream, id: u64, permit: Permit) -> Box<Self> {
-        Box::new(Self {
+    pub fn new(stream: Stream, id: u64, permit: Permit) -> Self {
+        Self {
             stream,
             id,
             requests: 0,
@@ -118,7 +124,7 @@ impl Connection {
             persistent: true,
             keep_alive: None,
             permit,
-        })
+        }
     }
 
     /// Its number.
@@ -218,6 +224,9 @@ impl Connection {
             let small = written.min(self.out.len());
             self.out.advance(small);
             self.large.advance(written - small);
+        }
+        if self.stream.holds_back() {
+            return Pin::new(&mut self.stream).poll_flush(cx);
         }
         Poll::Ready(Ok(()))
     }
