@@ -27,8 +27,6 @@ pub struct Plan {
     pub cut: Instant,
     /// Nothing runs any longer.
     pub end: Instant,
-    /// Somebody else has the listening sockets, too, and goes on accepting: they are let go as they are.
-    pub handed_over: bool,
 }
 
 /// How long handshakes under way may take: most round trips are shorter.
@@ -57,16 +55,6 @@ impl Plan {
             idle_end: wait_end + (left / 4).min(IDLE_MAX),
             cut: end - (left / 5).min(ENDING_MAX),
             end,
-            handed_over: false,
-        }
-    }
-
-    /// The same, while a successor has the listening sockets.
-    #[must_use]
-    pub fn with_successor(self) -> Self {
-        Self {
-            handed_over: true,
-            ..self
         }
     }
 

@@ -222,9 +222,6 @@ impl Duty {
     async fn leave(&self, plan: Plan, left: Left) {
         let entries = self.entries.borrow().clone();
         entries.iter().for_each(|entry| entry.leave(plan));
-        if plan.handed_over {
-            entries.iter().for_each(|entry| entry.hand_over());
-        }
         tokio::time::sleep_until(plan.wait_end).await;
         entries.iter().for_each(|entry| entry.stop());
         self.pool.leave(plan.wait_end, plan.cut);
