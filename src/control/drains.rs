@@ -317,14 +317,8 @@ impl Writer {
         };
         drain.confirmed = true;
         let report = Arc::new(drain.report.clone());
-        let reason = Reason::Drain(report.cause);
-        self.tell_change(
-            &service,
-            &key,
-            Some(State::Ready),
-            State::Draining,
-            Some(reason),
-        );
+        let (left, reason) = (record.left, Reason::Drain(report.cause));
+        self.tell_change(&service, &key, left, State::Draining, Some(reason));
         self.tell(EventKind::DrainStart(report));
         self.tell_held(&service, &key);
     }

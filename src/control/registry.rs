@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::reconcile::{Standing, Want, source_wants};
+use super::view::State;
 use crate::discovery::{Observation, Observed, ObservedState};
 use crate::drain::{Cause, Report};
 use crate::endpoint::{EndpointKey, Life, Member, Ramp};
@@ -110,6 +111,8 @@ pub(super) struct LifeRecord {
     /// Since when it is ready, for the slow start; none for those of the first set.
     pub(super) ready_since: Option<Instant>,
     pub(super) drain: Option<Drain>,
+    /// The state that it left when its gate closed; none for one that began closed.
+    pub(super) left: Option<State>,
     /// It drains, and its gate is open to its sessions until the deadline (P14).
     pub(super) kept: bool,
 }

@@ -311,6 +311,7 @@ impl Writer {
                 let Some(newest) = entry.newest.as_mut() else {
                     return false;
                 };
+                newest.left = Some(newest.state());
                 newest.standing = Standing::Closed;
                 newest.kept = keeps;
                 closing.push((key.clone(), newest.life.endpoint().id()));
@@ -333,6 +334,7 @@ impl Writer {
             Step::Begin(standing) => {
                 if let Some(mut old) = entry.newest.take() {
                     if old.standing != Standing::Closed {
+                        old.left = Some(old.state());
                         old.standing = Standing::Closed;
                         closing.push((key.clone(), old.life.endpoint().id()));
                     } else if old.kept {
@@ -360,6 +362,7 @@ impl Writer {
                     weight: listed.weight,
                     ready_since: (standing == Standing::Ready && !first_set).then_some(now.mono),
                     drain: None,
+                    left: None,
                     kept: false,
                 });
                 if standing == Standing::Closed {
