@@ -178,6 +178,8 @@ impl Writer {
             .get(service)
             .and_then(|record| record.entries.get(key));
         let asked = entry.and_then(|entry| {
+            // What has left its source has nothing to come back to: the drain ends with it.
+            entry.listed.as_ref()?;
             let asked = entry.asked.as_ref()?;
             (asked.cause == Cause::Operator).then_some((asked, entry.settled))
         });

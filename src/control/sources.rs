@@ -144,14 +144,18 @@ impl Writer {
                 entry.own_timeout = observed.drain_timeout;
                 let was = entry.listed.replace(observed);
                 entry.terminated |= terminated;
-                let returned =
+                if was.is_none() {
+                    // It was asked for after the id had left, of a life that ends (P16).
+                    entry.asked = None;
+                }
+                let left =
                     was.is_none_or(|was| matches!(was.state, ObservedState::Draining { .. }));
-                let ready = entry
+                let back = entry
                     .listed
                     .as_ref()
-                    .is_some_and(|now| now.state == ObservedState::Ready);
+                    .is_some_and(|now| !matches!(now.state, ObservedState::Draining { .. }));
                 // What was promised of the old life is no promise of the one that begins now (P8).
-                if returned && ready && entry.asked.is_none() && !entry.terminated {
+                if left && back && entry.asked.is_none() && !entry.terminated {
                     entry.settled = false;
                 }
             }
