@@ -476,10 +476,8 @@ impl Writer {
 
     fn is_settled(&self, waiter: &Waiter) -> bool {
         let late = waiter.is_late;
-        waiter
-            .targets
-            .iter()
-            .all(|(service, key)| match self.progress(service, key) {
+        waiter.targets.iter().all(|(service, key)| {
+            match self.progress(service, key, &waiter.answer) {
                 Progress::Over => true,
                 Progress::Draining => {
                     !waiter.to_the_end || (late && matches!(waiter.answer, Answer::Pod(_)))
@@ -487,19 +485,30 @@ impl Writer {
                 // A fallback acknowledges nothing; who waits is told so when the time is up (P7).
                 Progress::Fallback => !waiter.to_the_end || late,
                 Progress::Closing => late && matches!(waiter.answer, Answer::Pod(_)),
-            })
+            }
+        })
     }
 
-    fn progress(&self, service: &ServiceName, key: &EndpointKey) -> Progress {
+    /// An operator's drain is one of the newest life. A pod is drained when each of its lives is.
+    fn progress(&self, service: &ServiceName, key: &EndpointKey, asked: &Answer) -> Progress {
         let entry = self
             .services
             .get(service)
             .and_then(|record| record.entries.get(key));
-        let Some(newest) = entry.and_then(|entry| entry.newest.as_ref()) else {
+        let Some(entry) = entry else {
             return Progress::Over;
+        };
+        let older = matches!(asked, Answer::Pod(_)) && !entry.older.is_empty();
+        let Some(newest) = &entry.newest else {
+            return if older {
+                Progress::Draining
+            } else {
+                Progress::Over
+            };
         };
         match (newest.standing, &newest.drain) {
             (Standing::Fallback, _) => Progress::Fallback,
+            (Standing::Closed, Some(drain)) if drain.is_over() && older => Progress::Draining,
             (Standing::Closed, Some(drain)) if drain.is_over() => Progress::Over,
             (Standing::Closed, Some(drain)) if drain.confirmed => Progress::Draining,
             (Standing::Closed, _) => Progress::Closing,
@@ -508,10 +517,11 @@ impl Writer {
     }
 
     fn answer(&mut self, waiter: Waiter) {
+        let all_lives = matches!(waiter.answer, Answer::Pod(_));
         let mut answers: Vec<_> = waiter
             .targets
             .iter()
-            .map(|(service, key)| self.drain_answer(service, key))
+            .map(|(service, key)| self.drain_answer(service, key, all_lives))
             .collect();
         for answer in answers.iter().filter(|answer| answer.drained) {
             self.promise(&answer.service, &answer.key);
@@ -542,13 +552,21 @@ impl Writer {
         }
     }
 
-    fn drain_answer(&self, service: &ServiceName, key: &EndpointKey) -> DrainAnswer {
+    fn drain_answer(
+        &self,
+        service: &ServiceName,
+        key: &EndpointKey,
+        all_lives: bool,
+    ) -> DrainAnswer {
         let entry = self
             .services
             .get(service)
             .and_then(|record| record.entries.get(key));
+        // With work left at an older life that one is spoken of, once the newest has none.
         let newest = entry.and_then(|entry| entry.newest.as_ref());
-        let Some(newest) = newest else {
+        let over = newest.is_none_or(|newest| newest.state() == State::Drained);
+        let held = entry.filter(|_| over && all_lives);
+        let Some(newest) = held.and_then(|entry| entry.older.first()).or(newest) else {
             return DrainAnswer {
                 service: service.clone(),
                 key: key.clone(),

@@ -186,21 +186,19 @@ impl Writer {
     }
 
     fn endpoints_of(&self, pod: &PodName) -> Vec<(ServiceName, EndpointKey)> {
-        let is_it = |record: &LifeRecord| {
-            let about = record.life.endpoint().about();
-            match pod {
-                PodName::Name(name) => about.pod.as_deref() == Some(name),
-                PodName::Address(ip) => {
-                    about.address.ip().to_canonical() == IpAddr::to_canonical(ip)
-                }
-            }
+        // All lives of one id are of one pod; only the newest is sure to have its address still.
+        let is_it = |entry: &Entry| match pod {
+            PodName::Name(name) => entry
+                .lives()
+                .any(|record| record.life.endpoint().about().pod.as_deref() == Some(name)),
+            PodName::Address(ip) => entry.newest.as_ref().is_some_and(|newest| {
+                let address = newest.life.endpoint().about().address;
+                address.ip().to_canonical() == IpAddr::to_canonical(ip)
+            }),
         };
         let mut found = Vec::new();
         for (service, record) in &self.services {
-            let here = record
-                .entries
-                .iter()
-                .filter(|(_, entry)| entry.newest.as_ref().is_some_and(is_it));
+            let here = record.entries.iter().filter(|(_, entry)| is_it(entry));
             found.extend(here.map(|(key, _)| (service.clone(), key.clone())));
         }
         found
