@@ -1,6 +1,7 @@
 //! Every service, every endpoint and each of its lives.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -26,7 +27,8 @@ pub(super) struct Record {
     pub(super) configured: bool,
     /// The last good set.
     pub(super) observed: Arc<Observation>,
-    pub(super) entries: HashMap<EndpointKey, Entry>,
+    /// In an order that is the same in every run, so that a simulation can be played again.
+    pub(super) entries: HashMap<EndpointKey, Entry, BuildHasherDefault<DefaultHasher>>,
     /// Entries wanted in rotation with a weight.
     pub(super) ready: usize,
     /// Pods that were seen terminating and have left: what comes back under their uid is not trusted (P8).

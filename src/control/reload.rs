@@ -79,7 +79,7 @@ impl Writer {
                 routed: true,
                 configured: true,
                 observed: Arc::default(),
-                entries: HashMap::new(),
+                entries: HashMap::default(),
                 ready: 0,
                 terminated: Terminated::default(),
             };

@@ -205,8 +205,7 @@ impl Pool {
 
     /// Our own end comes: event streams everywhere learn their moment, as in a drain of each endpoint.
     pub fn leave(&self, since: Instant, deadline: Instant) {
-        let slots: Vec<_> = self.slots.borrow().values().cloned().collect();
-        for slot in slots {
+        for slot in self.slots_in_order() {
             slot.leave(since, deadline, &mut self.rng.borrow_mut());
         }
     }
@@ -223,20 +222,21 @@ impl Pool {
 
     /// Closes one idle connection of a service, so that another worker may open one.
     pub fn relinquish(&self, service: &Service) {
-        let slots: Vec<_> = self
-            .slots
-            .borrow()
-            .values()
-            .filter(|slot| std::ptr::eq(&**slot.service(), service))
-            .cloned()
-            .collect();
-        for slot in slots {
+        let of_service = |slot: &Rc<Slot>| std::ptr::eq(&**slot.service(), service);
+        for slot in self.slots_in_order().into_iter().filter(of_service) {
             if slot.evict_one() {
                 self.metrics
                     .idle_evicted(service.name().as_str(), "limit", 1);
                 return;
             }
         }
+    }
+
+    /// The oldest endpoints first: where an order shows, it is the same in every run.
+    fn slots_in_order(&self) -> Vec<Rc<Slot>> {
+        let mut slots: Vec<_> = self.slots.borrow().values().cloned().collect();
+        slots.sort_by_key(|slot| slot.endpoint().id());
+        slots
     }
 
     /// Connections by service.
