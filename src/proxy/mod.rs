@@ -293,7 +293,15 @@ impl Proxy {
         };
         match self.forward(&mut flow).await {
             Ok((answered, attempt)) => self.respond(flow, answered, attempt),
-            Err(failure) => failure.respond(flow.account, &parts),
+            Err(failure) => {
+                let goes_on = flow.upload.goes_on();
+                let mut response = failure.respond(flow.account, &parts);
+                if goes_on {
+                    // The rest of it is read by nobody: over HTTP/1 that ends the connection, which is better known before.
+                    close_after(&mut response);
+                }
+                response
+            }
         }
     }
 

@@ -134,6 +134,12 @@ impl Upload {
         self.stage == Stage::Ended && !self.chunk_open
     }
 
+    /// The client has more of it to send, for all that is known.
+    pub(super) fn goes_on(&self) -> bool {
+        let is_known = self.memory.as_ref().is_some_and(|memory| memory.whole);
+        !(self.stage == Stage::Ended || is_known || self.incoming.is_end_stream())
+    }
+
     /// Begins anew for another attempt. False when it has been forgotten.
     pub(super) fn rewind(&mut self) -> bool {
         if self.framing == Framing::None || self.framing == Framing::Sized(0) {
