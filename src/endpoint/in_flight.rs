@@ -64,7 +64,7 @@ impl InFlight {
 
     /// Gives the place back before a byte was written: no work has started here (P1).
     pub fn give_back(self) {
-        self.endpoint.count_given_back(self.admission);
+        self.endpoint.count_given_back();
     }
 }
 

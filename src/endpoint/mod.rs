@@ -169,11 +169,10 @@ impl Endpoint {
     }
 
     fn admitted(self: &Arc<Self>, admission: Admission) -> InFlight {
-        self.count_start(admission);
         InFlight::new(self.clone(), admission)
     }
 
-    /// Notes a request that starts although the drain is known.
+    /// Notes a request that starts although the drain is known: it has a connection, and is about to be written.
     pub fn count_start(&self, admission: Admission) {
         match admission {
             Admission::Ready => {}
@@ -183,8 +182,12 @@ impl Endpoint {
     }
 
     /// Notes that a request was called back before a byte was written.
-    pub fn count_given_back(&self, admission: Admission) {
+    pub fn count_given_back(&self) {
         count(&self.tally.given_back);
+    }
+
+    /// Notes that a request did not start after all: not a byte of it was written.
+    pub fn count_unstarted(&self, admission: Admission) {
         let started = match admission {
             Admission::Ready => return,
             Admission::Fallback => &self.tally.fallback,
@@ -337,16 +340,19 @@ mod tests {
     }
 
     #[test]
-    fn counts_what_was_given_back() {
+    fn counts_what_was_given_back_and_what_has_started() {
         let (life, _told) = life();
-        life.endpoint().acquire(true).unwrap().give_back();
+        let endpoint = life.endpoint();
+        endpoint.acquire(true).unwrap().give_back();
         assert_eq!(
-            (
-                life.endpoint().given_back(),
-                life.endpoint().started_in_fallback()
-            ),
+            (endpoint.given_back(), endpoint.started_in_fallback()),
             (1, 0)
         );
+        let place = endpoint.acquire(true).unwrap();
+        endpoint.count_start(place.admission());
+        assert_eq!(endpoint.started_in_fallback(), 1);
+        endpoint.count_unstarted(place.admission());
+        assert_eq!(endpoint.started_in_fallback(), 0);
     }
 
     #[test]

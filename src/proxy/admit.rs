@@ -91,8 +91,8 @@ impl Attempt {
     pub(super) fn give_back(self, pins: &super::Pins) {
         match self.place {
             Place::Own(place) => place.give_back(),
-            Place::Pinned(pin, admission) => {
-                pin.endpoint().count_given_back(admission);
+            Place::Pinned(pin, _) => {
+                pin.endpoint().count_given_back();
                 if !pin.is_proven() {
                     pins.remove(pin.endpoint().id());
                 }
@@ -213,7 +213,6 @@ impl Proxy {
             return None;
         }
         let admission = pin.admission(flow.service.load().is_fallback());
-        pin.endpoint().count_start(admission);
         let slot = pin.slot().clone();
         Some(seated(flow, slot, Place::Pinned(pin, admission), checkout))
     }

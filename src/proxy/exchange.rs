@@ -47,6 +47,7 @@ impl Proxy {
             return Err((Failed::Final(failure), endpoint));
         }
         flow.account.attempt(&attempt, Some(&connection));
+        attempt.endpoint().count_start(attempt.admission());
         if let Some(why) = attempt.admission().why() {
             self.metrics
                 .shared()
@@ -70,12 +71,16 @@ impl Proxy {
             }
             Err(Failed::Recalled) => {
                 flow.account.forget_attempt();
+                attempt.endpoint().count_unstarted(attempt.admission());
                 attempt.give_back(&flow.downstream.pins);
                 Err((Failed::Recalled, endpoint))
             }
             Err(failed) => {
                 if let Failed::Final(Failure::DrainDeadline { .. }) = failed {
                     attempt.endpoint().count_cut(Work::Request);
+                }
+                if !connection.is_written() {
+                    attempt.endpoint().count_unstarted(attempt.admission());
                 }
                 Err((failed, endpoint))
             }
