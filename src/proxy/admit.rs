@@ -124,6 +124,10 @@ impl Proxy {
             if let Some(attempt) = self.try_admit(flow)? {
                 return Ok(attempt);
             }
+            if flow.retries.is_retry() {
+                // What has become free may be where it failed; whoever waits behind may have use for it.
+                waiting.pass_on();
+            }
             let task = &flow.downstream.task;
             let in_time = std::future::poll_fn(|cx| {
                 task.register(cx.waker());

@@ -5,6 +5,7 @@
 //! for good and rings elsewhere, in proportion to who waits where: a worker that always has somebody waiting must not keep
 //! all there are.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::sync::Notify;
@@ -22,6 +23,7 @@ pub struct WaitingRoom {
 #[repr(align(128))]
 struct Corner {
     waiting: AtomicU32,
+    rings: AtomicU32,
     bell: Notify,
 }
 
@@ -30,6 +32,8 @@ struct Corner {
 pub struct Waiting<'r> {
     room: &'r WaitingRoom,
     worker: usize,
+    /// The last ring that it has passed on.
+    passed: Cell<u32>,
 }
 
 impl WaitingRoom {
@@ -52,7 +56,11 @@ impl WaitingRoom {
             })
             .ok()?;
         self.workers[worker].waiting.fetch_add(1, Ordering::SeqCst);
-        Some(Waiting { room: self, worker })
+        Some(Waiting {
+            room: self,
+            worker,
+            passed: Cell::new(self.workers[worker].rings.load(Ordering::Relaxed)),
+        })
     }
 
     /// Whether nobody waits on any worker.
@@ -88,7 +96,10 @@ impl WaitingRoom {
 
     /// Wakes one who waits on this worker.
     pub fn ring(&self, worker: usize) {
-        self.workers[worker].bell.notify_one();
+        let corner = &self.workers[worker];
+        // Relaxed: only told from one another; the bell orders what it is rung for.
+        corner.rings.fetch_add(1, Ordering::Relaxed);
+        corner.bell.notify_one();
     }
 
     /// Wakes one who waits on any worker, this one last.
@@ -111,6 +122,16 @@ impl Waiting<'_> {
     /// Until somebody rings. May end without a reason; the caller looks again.
     pub fn rung(&self) -> Notified<'_> {
         self.room.workers[self.worker].bell.notified()
+    }
+
+    /// Wakes another one on this worker, who may have use for what this one was woken for. Once for each ring, so that two of
+    /// them do not wake each other for ever.
+    pub fn pass_on(&self) {
+        let corner = &self.room.workers[self.worker];
+        let rings = corner.rings.load(Ordering::Relaxed);
+        if self.passed.replace(rings) != rings {
+            corner.bell.notify_one();
+        }
     }
 }
 
