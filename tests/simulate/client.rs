@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::endpoint::find;
 
@@ -16,11 +16,14 @@ pub(crate) enum Seen {
     Cut(u16),
     /// The connection ended without an answer.
     Nothing,
+    /// The client went away before the answer's end.
+    Left,
 }
 
 /// A request and its fate.
 #[derive(Debug, Clone)]
 pub(crate) struct Asked {
+    pub(crate) method: &'static str,
     pub(crate) path: String,
     pub(crate) began: Instant,
     pub(crate) ended: Instant,
@@ -29,6 +32,8 @@ pub(crate) struct Asked {
     pub(crate) close: bool,
     pub(crate) body: String,
 }
+
+const FOR_EVER: Duration = Duration::from_secs(1_000_000);
 
 /// A connection with the proxy.
 pub(crate) struct Client {
@@ -51,9 +56,26 @@ impl Client {
         path: &str,
         upload: Duration,
     ) -> Asked {
+        self.ask_for(method, path, upload, FOR_EVER).await
+    }
+
+    /// The same, with a client who goes away after so long.
+    pub(crate) async fn ask_for(
+        &mut self,
+        method: &'static str,
+        path: &str,
+        upload: Duration,
+        patience: Duration,
+    ) -> Asked {
         let began = Instant::now();
-        let (seen, close, body) = self.exchange(method, path, upload).await;
+        let answer = timeout(patience, self.exchange(method, path, upload)).await;
+        let (seen, close, body) = answer.unwrap_or_else(|_| {
+            let (gone, _) = tokio::io::duplex(1);
+            self.stream = gone;
+            (Seen::Left, true, String::new())
+        });
         Asked {
+            method,
             path: path.to_owned(),
             began,
             ended: Instant::now(),

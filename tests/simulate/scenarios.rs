@@ -1,5 +1,13 @@
 //! One story for each promise.
 
+mod clients;
+mod deadlines;
+mod fallbacks;
+mod identities;
+mod leaving;
+mod limits;
+mod told;
+
 use std::time::{Duration, SystemTime};
 
 use tidegate::control::{EventKind, Reason, State};
@@ -73,8 +81,8 @@ fn a_request_in_flight_finishes_and_nothing_new_starts() {
         sleep(ms(10)).await;
         let (state, _) = world.state(draining).await.unwrap();
         assert_eq!(state, State::Drained, "P6: within 10 ms");
-        model::nothing_starts_at_what_drains(&world);
-        model::every_drain_is_reported(&world).await;
+        model::holds(&world).await;
+        model::holds(&world).await;
         assert_eq!(world.reports().await[0].counts.finished, 1);
         world.end().await;
     });
@@ -139,7 +147,7 @@ fn each_kind_ends_its_own_way_at_the_deadline() {
             "{report:?}"
         );
         assert_eq!(report.outcome, Some(Outcome::Cut));
-        model::every_drain_is_reported(&world).await;
+        model::holds(&world).await;
         world.end().await;
     });
 }
@@ -202,7 +210,7 @@ fn the_last_one_serves_on_until_another_is_ready() {
             "its drain proper begins with the first ready one"
         );
         assert_eq!(world.reports().await[0].counts.started_after.fallback, 1);
-        model::nothing_starts_at_what_drains(&world);
+        model::holds(&world).await;
         world.end().await;
     });
 }
@@ -255,10 +263,10 @@ fn a_new_id_on_the_same_address_is_another_endpoint() {
             world.endpoints[0].begun.borrow()[1].fresh,
             "with a pool of its own"
         );
-        let (state, reason) = world.state(0).await.unwrap();
+        let old = world.state_of(&"web-0".into()).await;
         assert_eq!(
-            (state, reason),
-            (State::Draining, Some(Reason::Drain(Cause::Removed)))
+            old,
+            Some((State::Draining, Some(Reason::Drain(Cause::Removed))))
         );
         assert_eq!(running.await.unwrap().seen, Seen::Whole(200));
         world.end().await;
@@ -360,7 +368,7 @@ fn a_refused_connection_costs_nobody_an_answer() {
                     .unwrap(),
             );
         }
-        model::every_client_is_served(&all, false);
+        model::every_client_is_served(&world, &all);
         model::nothing_runs_too_often(&world);
         world.endpoints[0].come_back(&world.net);
         world.end().await;
@@ -427,7 +435,7 @@ fn losing_sight_changes_nothing() {
 #[test]
 fn our_own_end_finishes_what_it_can_within_the_budget() {
     play(async {
-        let mut world = World::with(2, service(secs(30)), 17).await;
+        let world = World::with(2, service(secs(30)), 17).await;
         let short = start(&world, "GET", "later/1/10000");
         let long = start(&world, "GET", "never/2/0");
         let mut idle = world.connect();

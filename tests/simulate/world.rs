@@ -1,6 +1,6 @@
 //! A proxy with everything around it, on one thread.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tidegate::control::{
-    self, Desired, DesiredService, DrainAnswer, DrainRequest, EventKind, Handle, Reason, State,
-    Writer,
+    self, Desired, DesiredService, DrainAnswer, DrainRequest, EventKind, Handle, HandleError,
+    PodAnswer, PodName, Reason, State, Writer,
 };
 use tidegate::discovery::{self, Heard, Observation, Observed, ObservedState, Observer, Source};
+use tidegate::endpoint::EndpointKey;
 use tidegate::net::{Dialer, MemoryNet};
 use tidegate::route::{Host, Matcher};
 use tidegate::server::{self, Crowd, Door, Plan};
@@ -36,20 +37,50 @@ pub(crate) struct Told {
     pub(crate) kind: EventKind,
 }
 
+/// What the test did, and when: all that the model knows besides what was told.
+#[derive(Debug, Clone)]
+pub(crate) struct Done {
+    pub(crate) at: Instant,
+    pub(crate) deed: Deed,
+}
+
+/// Something that the test did.
+#[derive(Debug, Clone)]
+pub(crate) enum Deed {
+    /// The source says this of an endpoint, or no longer has this id.
+    Listed(EndpointKey, Option<Observed>),
+    /// An operator, or a hook, wants it drained.
+    Asked(EndpointKey, Option<Duration>),
+    /// There is no such endpoint.
+    Refused(EndpointKey),
+    /// Somebody was told that it is drained.
+    Settled(EndpointKey),
+    /// An operator wants it back.
+    Undrained(EndpointKey),
+}
+
 /// Everything.
 pub(crate) struct World {
     pub(crate) net: MemoryNet,
     pub(crate) handle: Handle,
     pub(crate) endpoints: Vec<Rc<Endpoint>>,
     pub(crate) told: Rc<RefCell<Vec<Told>>>,
+    pub(crate) done: RefCell<Vec<Done>>,
     /// What the source says of each endpoint; none while it is not listed.
     pub(crate) listed: RefCell<Vec<Option<Observed>>>,
+    /// How long a drain of the service may take.
+    pub(crate) timeout: Duration,
+    /// Faults of endpoints must not be seen by clients, since there is always another endpoint.
+    pub(crate) must_shield: Cell<bool>,
+    /// By which plan tidegate leaves.
+    pub(crate) plan: Cell<Option<Plan>>,
     source: mpsc::UnboundedSender<Heard>,
-    doors: Vec<mpsc::UnboundedSender<DuplexStream>>,
-    mail: Vec<mpsc::Sender<Mail>>,
-    workers: Vec<JoinHandle<()>>,
+    doors: RefCell<Vec<mpsc::UnboundedSender<DuplexStream>>>,
+    mail: RefCell<Vec<mpsc::Sender<Mail>>>,
+    workers: RefCell<Vec<JoinHandle<()>>>,
+    own: RefCell<Vec<JoinHandle<()>>>,
     stop: CancellationToken,
-    turn: RefCell<usize>,
+    turn: Cell<usize>,
 }
 
 /// A source that says what the test says.
@@ -78,7 +109,7 @@ impl Source for Scripted {
     }
 }
 
-pub(crate) const WORKERS: usize = 2;
+const WORKERS: usize = 2;
 
 /// The address of the n-th endpoint.
 pub(crate) fn address(number: usize) -> SocketAddr {
@@ -87,10 +118,15 @@ pub(crate) fn address(number: usize) -> SocketAddr {
 
 /// The n-th endpoint, as a source lists it.
 pub(crate) fn observed(number: usize) -> Observed {
+    observed_as(number, &format!("web-{number}"))
+}
+
+/// The same, under another id.
+pub(crate) fn observed_as(number: usize, id: &str) -> Observed {
     Observed {
-        key: format!("web-{number}").as_str().into(),
+        key: id.into(),
         address: address(number),
-        pod: Some(format!("default/web-{number}").as_str().into()),
+        pod: Some(format!("default/{id}").as_str().into()),
         zone: None,
         weight: 1,
         state: ObservedState::Ready,
@@ -117,12 +153,22 @@ pub(crate) fn play<T>(scene: impl Future<Output = T>) -> T {
 }
 
 impl World {
-    /// So many endpoints, all ready.
+    /// So many endpoints, all ready, and two workers.
     pub(crate) async fn with(endpoints: usize, settings: ServiceSettings, seed: u64) -> Self {
+        Self::with_workers(WORKERS, endpoints, settings, seed).await
+    }
+
+    /// So many workers and endpoints, all ready.
+    pub(crate) async fn with_workers(
+        workers: usize,
+        endpoints: usize,
+        settings: ServiceSettings,
+        seed: u64,
+    ) -> Self {
         let net = MemoryNet::default();
         let metrics = Metrics::new();
         let publisher = Publisher::new();
-        let (boxes, inboxes) = mailboxes(WORKERS);
+        let (boxes, inboxes) = mailboxes(workers);
         let mut workers = Vec::new();
         for (number, inbox) in inboxes.into_iter().enumerate() {
             let worker = Worker {
@@ -155,28 +201,32 @@ impl World {
             metrics,
             Box::new(build),
         );
-        let told = listen(&handle);
+        let (told, listening) = listen(&handle);
         let stop = CancellationToken::new();
-        tokio::task::spawn_local(writer.run(stop.clone()));
+        workers.push(tokio::task::spawn_local(writer.run(stop.clone())));
         let world = Self {
             endpoints: (0..endpoints)
                 .map(|number| Endpoint::listen(&net, address(number)))
                 .collect(),
-            listed: RefCell::new(
-                (0..endpoints)
-                    .map(|number| Some(observed(number)))
-                    .collect(),
-            ),
+            listed: RefCell::new(vec![None; endpoints]),
             net,
             told,
+            done: RefCell::default(),
+            timeout: settings.drain.timeout,
+            must_shield: Cell::new(false),
+            plan: Cell::new(None),
             source,
-            doors: open_doors(&boxes.mail).await,
-            mail: boxes.mail,
-            workers,
+            doors: RefCell::new(open_doors(&boxes.mail).await),
+            mail: RefCell::new(boxes.mail),
+            workers: RefCell::new(workers),
+            own: RefCell::new(vec![listening]),
             stop,
-            turn: RefCell::new(0),
+            turn: Cell::new(0),
             handle,
         };
+        for number in 0..endpoints {
+            world.note(number, Some(observed(number)));
+        }
         world.say();
         world.reload(settings).await;
         world.calm().await;
@@ -185,19 +235,49 @@ impl World {
 
     /// Puts other settings in force.
     pub(crate) async fn reload(&self, settings: ServiceSettings) {
-        let service = DesiredService {
-            settings: Arc::new(settings),
-            source: discovery::Settings::List(Vec::new()),
-        };
         let everything = Matcher {
             host: Host::Any,
             path: "/".into(),
         };
         let desired = Desired {
-            services: vec![service],
-            routes: vec![(everything, "web".into())],
+            routes: vec![(everything, settings.name.clone())],
+            services: vec![DesiredService {
+                settings: Arc::new(settings),
+                source: discovery::Settings::List(Vec::new()),
+            }],
         };
         self.handle.reload(desired).await.unwrap();
+    }
+
+    /// Leaves the service without a route.
+    pub(crate) async fn unroute(&self, settings: ServiceSettings) {
+        let desired = Desired {
+            routes: Vec::new(),
+            services: vec![DesiredService {
+                settings: Arc::new(settings),
+                source: discovery::Settings::List(Vec::new()),
+            }],
+        };
+        self.handle.reload(desired).await.unwrap();
+    }
+
+    fn did(&self, deed: Deed) {
+        let at = Instant::now();
+        trace(&deed);
+        self.done.borrow_mut().push(Done { at, deed });
+    }
+
+    /// Changes what is said of an endpoint. Another id there means that the one before has gone.
+    fn note(&self, number: usize, now: Option<Observed>) {
+        let before = std::mem::replace(&mut self.listed.borrow_mut()[number], now.clone());
+        if let Some(before) = before
+            && now.as_ref().is_none_or(|now| now.key != before.key)
+        {
+            self.did(Deed::Listed(before.key, None));
+        }
+        if let Some(now) = now {
+            self.did(Deed::Listed(now.key.clone(), Some(now)));
+        }
     }
 
     /// The source says all that is listed.
@@ -210,7 +290,9 @@ impl World {
 
     /// The source says something else of one endpoint.
     pub(crate) fn list(&self, number: usize, change: impl FnOnce(&mut Option<Observed>)) {
-        change(&mut self.listed.borrow_mut()[number]);
+        let mut listed = self.listed.borrow()[number].clone();
+        change(&mut listed);
+        self.note(number, listed);
         self.say();
     }
 
@@ -221,24 +303,32 @@ impl World {
 
     pub(crate) fn list_as(&self, number: usize, state: ObservedState) {
         self.list(number, |listed| {
-            *listed = Some(Observed {
-                state,
-                ..observed(number)
-            });
+            let known = listed.take().unwrap_or_else(|| observed(number));
+            *listed = Some(Observed { state, ..known });
         });
+    }
+
+    /// The id that an endpoint has now, or would have.
+    pub(crate) fn key(&self, number: usize) -> EndpointKey {
+        let listed = &self.listed.borrow()[number];
+        listed
+            .as_ref()
+            .map_or_else(|| observed(number).key, |listed| listed.key.clone())
     }
 
     /// A client with one of the workers, in turn.
     pub(crate) fn connect(&self) -> Client {
-        let mut turn = self.turn.borrow_mut();
-        *turn += 1;
-        self.connect_to(*turn % WORKERS)
+        self.turn.set(self.turn.get() + 1);
+        let workers = self.mail.borrow().len();
+        self.connect_to(self.turn.get() % workers)
     }
 
     pub(crate) fn connect_to(&self, worker: usize) -> Client {
         let (near, far) = tokio::io::duplex(64 * 1024);
         // A worker that has left takes nobody; the client sees an end.
-        let _ = self.doors[worker].send(far);
+        if let Some(door) = self.doors.borrow().get(worker) {
+            let _ = door.send(far);
+        }
         Client::over(near)
     }
 
@@ -248,30 +338,72 @@ impl World {
         timeout: Option<Duration>,
         wait: bool,
     ) -> DrainAnswer {
+        self.try_drain(number, timeout, wait).await.unwrap()
+    }
+
+    /// The same, where there may be no such endpoint.
+    pub(crate) async fn try_drain(
+        &self,
+        number: usize,
+        timeout: Option<Duration>,
+        wait: bool,
+    ) -> Result<DrainAnswer, HandleError> {
+        let key = self.key(number);
         let request = DrainRequest {
             service: "web".into(),
-            endpoint: format!("web-{number}"),
+            endpoint: key.to_string(),
             timeout,
             wait,
         };
-        self.handle.drain(request).await.unwrap()
+        self.did(Deed::Asked(key.clone(), timeout));
+        let answer = self.handle.drain(request).await;
+        match &answer {
+            Ok(answer) => self.hear(answer),
+            Err(_) => self.did(Deed::Refused(key)),
+        }
+        answer
+    }
+
+    /// A hook asks for a pod.
+    pub(crate) async fn drain_pod(&self, number: usize, limit: Duration) -> PodAnswer {
+        let key = self.key(number);
+        self.did(Deed::Asked(key.clone(), None));
+        let pod = PodName::Name(format!("default/{key}"));
+        let answer = self.handle.drain_pod(pod, limit).await.unwrap();
+        if answer.endpoints.is_empty() {
+            self.did(Deed::Refused(key));
+        }
+        answer.endpoints.iter().for_each(|answer| self.hear(answer));
+        answer
+    }
+
+    fn hear(&self, answer: &DrainAnswer) {
+        if answer.drained {
+            self.did(Deed::Settled(answer.key.clone()));
+        }
     }
 
     pub(crate) async fn undrain(&self, number: usize) {
-        self.handle
-            .undrain("web", &format!("web-{number}"))
-            .await
-            .unwrap();
+        self.try_undrain(number).await.unwrap();
+    }
+
+    /// The same, where nobody may have asked.
+    pub(crate) async fn try_undrain(&self, number: usize) -> Result<(), HandleError> {
+        let key = self.key(number);
+        self.handle.undrain("web", key.as_str()).await?;
+        self.did(Deed::Undrained(key));
+        Ok(())
     }
 
     /// The state and reason of an endpoint's newest life; none when it is gone.
     pub(crate) async fn state(&self, number: usize) -> Option<(State, Option<Reason>)> {
+        self.state_of(&self.key(number)).await
+    }
+
+    /// The same, by its id.
+    pub(crate) async fn state_of(&self, key: &EndpointKey) -> Option<(State, Option<Reason>)> {
         let service = self.handle.service("web").await.unwrap();
-        let key = format!("web-{number}");
-        let view = service
-            .endpoints
-            .iter()
-            .find(|view| view.key.as_str() == key)?;
+        let view = service.endpoints.iter().find(|view| view.key == *key)?;
         Some((view.state, view.reason))
     }
 
@@ -280,55 +412,107 @@ impl World {
         self.handle.drains().await.unwrap().done
     }
 
-    /// Until everything that can happen at this moment has.
+    /// Until everything that can happen at this moment has, and a little longer.
     pub(crate) async fn calm(&self) {
         sleep(Duration::from_millis(1)).await;
+        self.settle().await;
+    }
+
+    /// Until everything that can happen at this moment has: the clock stands still while anybody has work.
+    pub(crate) async fn settle(&self) {
+        for _ in 0..TURNS {
+            tokio::task::yield_now().await;
+        }
     }
 
     /// tidegate leaves. Returns how much was cut.
-    pub(crate) async fn leave(&mut self, wait: Duration, grace: Duration) -> u32 {
+    pub(crate) async fn leave(&self, wait: Duration, grace: Duration) -> u32 {
         let plan = Plan::new(Instant::now(), wait, grace);
+        self.plan.set(Some(plan));
         let (done, mut all_done) = mpsc::channel(1);
         let left = Left {
             cut: Arc::new(AtomicU32::new(0)),
             forced: Arc::new(AtomicU32::new(0)),
             done,
         };
-        for mail in &self.mail {
+        let mail = self.mail.borrow().clone();
+        for mail in &mail {
             mail.send(Mail::Leave(plan, left.clone())).await.unwrap();
         }
         let cut = left.cut.clone();
         drop(left);
-        timeout(grace + Duration::from_secs(1), all_done.recv())
+        timeout(grace, all_done.recv())
             .await
             .expect("nothing runs past the budget (P11)");
         cut.load(std::sync::atomic::Ordering::Relaxed)
     }
 
-    /// Ends everything, and sees that it ends.
-    pub(crate) async fn end(mut self) {
-        self.mail.clear();
-        self.doors.clear();
-        for worker in std::mem::take(&mut self.workers) {
-            worker.abort();
-            let _ = worker.await;
+    /// Upstream connections of all workers: idle, and busy.
+    pub(crate) async fn census(&self) -> (u64, u64) {
+        let (mut idle, mut busy) = (0, 0);
+        let mail = self.mail.borrow().clone();
+        for mail in &mail {
+            let (answer, answered) = tokio::sync::oneshot::channel();
+            mail.send(Mail::Report(answer)).await.unwrap();
+            for census in answered.await.unwrap().census.values() {
+                idle += census.idle;
+                busy += census.busy;
+            }
         }
+        (idle, busy)
+    }
+
+    /// Ends everything, and sees that it ends: no task is left behind (P12).
+    pub(crate) async fn end(self) {
+        if self.plan.get().is_none() {
+            self.leave(Duration::ZERO, Duration::from_secs(1)).await;
+        }
+        self.mail.take();
+        self.doors.take();
         self.stop.cancel();
+        for task in self.workers.take() {
+            let ended = timeout(Duration::from_secs(1), task).await;
+            ended.expect("a worker ends when it has left").unwrap();
+        }
+        for endpoint in &self.endpoints {
+            endpoint.refuse();
+            endpoint.crash();
+        }
+        self.own.take().iter().for_each(JoinHandle::abort);
+        self.settle().await;
+        let tasks = tokio::runtime::Handle::current()
+            .metrics()
+            .num_alive_tasks();
+        assert_eq!(tasks, 0, "P12: tasks are left");
     }
 }
 
-fn listen(handle: &Handle) -> Rc<RefCell<Vec<Told>>> {
+/// More turns than anything takes that happens at one moment.
+const TURNS: usize = 100;
+
+/// A seed that is played alone tells what happens.
+pub(crate) fn trace(what: &dyn std::fmt::Debug) {
+    thread_local! {
+        static BEGAN: Option<Instant> = std::env::var_os("TIDEGATE_SEED").map(|_| Instant::now());
+    }
+    if let Some(began) = BEGAN.with(|began| *began) {
+        eprintln!("{:>8} ms  {what:?}", began.elapsed().as_millis());
+    }
+}
+
+fn listen(handle: &Handle) -> (Rc<RefCell<Vec<Told>>>, JoinHandle<()>) {
     let told = Rc::<RefCell<Vec<Told>>>::default();
     let (mut events, all) = (handle.events(), told.clone());
-    tokio::task::spawn_local(async move {
+    let task = tokio::task::spawn_local(async move {
         while let Ok(event) = events.recv().await {
+            trace(&event.kind);
             all.borrow_mut().push(Told {
                 at: Instant::now(),
                 kind: event.kind.clone(),
             });
         }
     });
-    told
+    (told, task)
 }
 
 async fn open_doors(mail: &[mpsc::Sender<Mail>]) -> Vec<mpsc::UnboundedSender<DuplexStream>> {
