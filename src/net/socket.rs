@@ -166,7 +166,40 @@ fn explain(error: &io::Error, address: SocketAddr) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
+
+    /// A connection that is begun and not waited for. On loopback all that the kernel does about it is done then.
+    fn begin(address: SocketAddr) -> Socket {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let begun = socket.connect(&address.into()).unwrap_err();
+        assert_eq!(begun.raw_os_error(), Some(115), "in progress");
+        socket
+    }
+
+    #[tokio::test]
+    async fn newcomers_are_not_answered_and_who_was_let_in_is_served() {
+        let mut listeners = bind_listeners(SocketAddr::from(([127, 0, 0, 1], 0)), 1).unwrap();
+        let listener = into_tokio(listeners.remove(0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let waiting = begin(address);
+        assert!(waiting.peer_addr().is_ok(), "let in");
+        ignore_newcomers(&listener).unwrap();
+        let newcomer = begin(address);
+        assert!(newcomer.peer_addr().is_err(), "its SYN is not answered");
+        let (mut accepted, client) = accept_waiting(&listener).unwrap().unwrap();
+        assert_eq!(client, waiting.local_addr().unwrap().as_socket().unwrap());
+        let mut stream = TcpStream::from_std(waiting.into()).unwrap();
+        stream.write_all(b"here").await.unwrap();
+        let mut read = [0; 4];
+        accepted.read_exact(&mut read).await.unwrap();
+        accepted.write_all(&read).await.unwrap();
+        stream.read_exact(&mut read).await.unwrap();
+        assert_eq!(&read, b"here", "what is open goes on");
+        assert!(accept_waiting(&listener).unwrap().is_none());
+    }
 
     #[test]
     fn gives_every_worker_the_port_that_the_kernel_chose() {

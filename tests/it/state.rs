@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use tokio::time::Instant;
 
 use crate::support::{Endpoint, SLACK, Setup, Tidegate, eventually};
@@ -43,6 +44,7 @@ fn it_ends_when_its_id_has_left_the_source_also_while_nobody_looked() {
     tidegate.is_gone("a");
     tidegate.file().set(&[a.line(""), b.line(""), c.line("")]);
     tidegate.is("a", "ready");
+    tidegate.signal(Signal::STOP);
     tidegate.file().set(&[a.line(""), c.line("")]);
     let tidegate = tidegate.again(&text);
     tidegate.file().set(&[a.line(""), b.line(""), c.line("")]);

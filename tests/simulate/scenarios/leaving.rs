@@ -120,3 +120,26 @@ fn a_drain_goes_on_while_we_leave() {
         world.end().await;
     });
 }
+
+#[test]
+fn whoever_waits_to_be_accepted_is_served() {
+    play(async {
+        let world = World::with(2, service(secs(30)), 95).await;
+        world.calm().await;
+        // More than a worker accepts before it hears that it leaves.
+        let waiting: Vec<_> = (0..600)
+            .map(|number| start(&world, "POST", &format!("now/{number}/0")))
+            .collect();
+        world.leave(NONE, secs(10)).await;
+        let mut all = Vec::new();
+        for waiting in waiting {
+            all.push(waiting.await.unwrap());
+        }
+        assert!(
+            all.iter().all(|asked| asked.seen == Seen::Whole(200)),
+            "P11"
+        );
+        model::held(&world, &all).await;
+        world.end().await;
+    });
+}
