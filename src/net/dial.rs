@@ -1,7 +1,7 @@
 //! How a worker reaches an endpoint: over TCP, or through memory in the simulation.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -35,6 +35,9 @@ impl Dialer {
                 tune_upstream(&stream);
                 Ok(Stream::Tcp(stream))
             }
+            Self::Memory(net) if net.lost.borrow().contains(&address) => {
+                std::future::pending().await
+            }
             Self::Memory(net) => net.connect(address).map(Stream::Memory),
         }
     }
@@ -44,6 +47,7 @@ impl Dialer {
 #[derive(Debug, Clone, Default)]
 pub struct MemoryNet {
     listeners: Rc<RefCell<HashMap<SocketAddr, mpsc::UnboundedSender<DuplexStream>>>>,
+    lost: Rc<RefCell<HashSet<SocketAddr>>>,
 }
 
 /// What a pipe in memory holds before its writer waits.
@@ -56,6 +60,11 @@ impl MemoryNet {
         let (accepted, accept) = mpsc::unbounded_channel();
         self.listeners.borrow_mut().insert(address, accepted);
         accept
+    }
+
+    /// From now on whoever dials this address gets no answer.
+    pub fn lose(&self, address: SocketAddr) {
+        self.lost.borrow_mut().insert(address);
     }
 
     /// Connects to whoever listens.

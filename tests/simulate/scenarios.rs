@@ -89,6 +89,34 @@ fn a_request_in_flight_finishes_and_nothing_new_starts() {
 }
 
 #[test]
+fn what_is_not_written_yet_goes_elsewhere_at_once() {
+    play(async {
+        let mut settings = service(secs(30));
+        settings.timeouts.connect = secs(20);
+        let world = World::with(2, settings, 6).await;
+        world.list(1, |listed| *listed = None);
+        world.calm().await;
+        world.net.lose(address(0));
+        let waiting = start(&world, "POST", "now/1/0");
+        sleep(secs(1)).await;
+        world.list(1, |listed| *listed = Some(observed(1)));
+        world.calm().await;
+        let drained = Instant::now();
+        let answer = world.drain(0, None, true).await;
+        assert!(answer.drained, "{answer:?}");
+        assert_eq!(drained.elapsed(), NONE, "P6: it holds no place");
+        let asked = waiting.await.unwrap();
+        assert_eq!(asked.seen, Seen::Whole(200), "P1, P10: any method");
+        assert!(asked.ended - drained <= ms(10), "{asked:?}");
+        assert_eq!(place(&world, "now/1/0"), 1);
+        let report = &world.reports().await[0];
+        assert_eq!((report.in_flight_at_start, report.counts.retried), (1, 1));
+        model::held(&world, &[asked]).await;
+        world.end().await;
+    });
+}
+
+#[test]
 fn idle_connections_close_within_100_ms_on_every_worker() {
     play(async {
         let world = World::with(1, service(secs(30)), 2).await;

@@ -156,3 +156,28 @@ fn the_endpoints_own_timeout_limits_its_drain_and_shortens_it_later() {
         world.end().await;
     });
 }
+
+#[test]
+fn an_operator_makes_a_drain_shorter_and_never_longer() {
+    play(async {
+        for (seed, asked, lasts, by) in [
+            (37, secs(2), secs(2), LimitedBy::Operator),
+            (38, secs(90), secs(5), LimitedBy::Service),
+        ] {
+            let world = World::with(2, service(secs(5)), seed).await;
+            let running = start(&world, "GET", "never/1/0");
+            sleep(ms(10)).await;
+            let number = place(&world, "never/1/0");
+            let began = Instant::now();
+            let answer = world.drain(number, Some(asked), true).await;
+            assert_eq!(answer.limited_by, Some(by), "{answer:?}");
+            assert_eq!(answer.cut.request, 1, "{answer:?}");
+            assert!(
+                began.elapsed() >= lasts && began.elapsed() <= lasts + ms(250),
+                "P5"
+            );
+            assert_eq!(running.await.unwrap().seen, Seen::Whole(504));
+            world.end().await;
+        }
+    });
+}
