@@ -24,7 +24,8 @@ pub(super) enum Ask {
 }
 
 /// How long the last lines may take to be written.
-const FLUSH: Duration = Duration::from_secs(1);
+const LAST_WORDS_MIN: Duration = Duration::from_millis(50);
+const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
 
 impl App {
     /// Leaves. A second signal ends it at once.
@@ -80,8 +81,8 @@ impl App {
             } => {}
         }
         self.probes.accepting.store(false, Ordering::SeqCst);
-        self.finish().await;
-        let lost = self.flush();
+        self.finish(last_words(plan.end) / 2).await;
+        let lost = self.flush(last_words(plan.end));
         info!(
             cut = cut.load(Ordering::Relaxed),
             forced = forced.load(Ordering::Relaxed),
@@ -92,25 +93,31 @@ impl App {
     }
 
     /// Ends the threads and tasks. The admin side answers until here.
-    async fn finish(&mut self) {
+    async fn finish(&mut self, limit: Duration) {
         self.mail.clear();
         self.stop.cancel();
         self.tasks.close();
         // An event stream that nobody reads may hold its connection; nothing depends on its end.
-        let _ = tokio::time::timeout(FLUSH, self.tasks.wait()).await;
+        let _ = tokio::time::timeout(limit, self.tasks.wait()).await;
         for thread in self.threads.drain(..) {
             // The worker has said that it is done; a panic in it has been told.
             let _ = thread.join();
         }
     }
 
-    /// Writes the last lines of the access log. Returns how many may be lost.
-    fn flush(&mut self) -> u64 {
-        let lost = self.log.take().map(|log| log.losses()).unwrap_or_default();
-        let written = self.log_end.take().is_none_or(|end| end.finish(FLUSH));
-        if !written {
-            tracing::warn!("the access log could not be written in time; some lines may be lost");
+    /// Writes the last lines of the access log. Returns how many are lost, or may be.
+    fn flush(&mut self, limit: Duration) -> u64 {
+        drop(self.log.take());
+        let lost = self.log_end.take().map_or(0, |end| end.finish(limit));
+        if lost > 0 {
+            tracing::warn!(lines = lost, "lines of the access log may be lost");
         }
-        lost.count()
+        lost
     }
+}
+
+/// What is left of the budget for telling the last things: nothing runs past its end, but a moment everybody has.
+fn last_words(end: Instant) -> Duration {
+    end.saturating_duration_since(Instant::now())
+        .clamp(LAST_WORDS_MIN, LAST_WORDS_MAX)
 }

@@ -135,10 +135,10 @@ impl AccessLog {
 }
 
 impl AccessLogEnd {
-    /// Waits for the last line, for so long at the most; every [`AccessLog`] has to be dropped before. False when
-    /// something may be lost.
+    /// Waits for the last line, for so long at the most; every [`AccessLog`] has to be dropped before. Returns how many
+    /// lines are lost, or may be.
     #[must_use]
-    pub fn finish(self, limit: Duration) -> bool {
+    pub fn finish(self, limit: Duration) -> u64 {
         self.pipe.finish(limit)
     }
 }

@@ -126,14 +126,16 @@ impl Drainpipe {
     }
 
     /// Waits until everything is written, for so long at the most. All [`Sink`]s have to be dropped before.
-    /// False when something may be left.
-    pub(super) fn finish(mut self, limit: Duration) -> bool {
-        let finished = self.done.recv_timeout(limit).is_ok();
-        if finished && let Some(thread) = self.thread.take() {
+    /// Returns how many records are lost or, when the time is over, may still be.
+    pub(super) fn finish(mut self, limit: Duration) -> u64 {
+        if self.done.recv_timeout(limit).is_ok()
+            && let Some(thread) = self.thread.take()
+        {
             // It has said that it is done; a panic in it has been printed.
             let _ = thread.join();
         }
-        finished
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        read(&self.counts.put).saturating_sub(read(&self.counts.written))
     }
 }
 
@@ -193,7 +195,7 @@ mod tests {
         (0..10_000).for_each(|n| sink.put(n));
         assert_eq!(sink.losses().count(), 0);
         drop(sink);
-        assert!(pipe.finish(Duration::from_secs(10)));
+        assert_eq!(pipe.finish(Duration::from_secs(10)), 0);
         assert_eq!(
             out.0
                 .lock()
@@ -203,5 +205,32 @@ mod tests {
                 .count(),
             10_000
         );
+    }
+
+    /// Never takes a byte.
+    struct Stuck(Receiver<()>);
+
+    impl Write for Stuck {
+        fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+            let _ = self.0.recv();
+            Err(std::io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_still_waits_when_the_time_is_over_may_be_lost() {
+        let (unstick, stuck) = sync_channel(0);
+        let render: Render<u32> = Box::new(|n, buffer| writeln!(buffer, "{n}").unwrap());
+        let (sink, pipe) = Sink::start("test", Stuck(stuck), render).unwrap();
+        let losses = sink.losses();
+        (0..100).for_each(|n| sink.put(n));
+        drop(sink);
+        assert_eq!(losses.count(), 0, "nobody knows yet");
+        assert_eq!(pipe.finish(Duration::ZERO), 100);
+        drop(unstick);
     }
 }

@@ -1,8 +1,11 @@
 //! The access log (P13): one line for each request, every field always there.
 
+use std::fs::File;
+
+use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::{Endpoint, Setup, eventually};
+use crate::support::{Endpoint, Setup, Tidegate, eventually};
 
 const FIELDS: [&str; 24] = [
     "time",
@@ -152,4 +155,58 @@ fn may_be_text_for_people() {
         line.contains("GET shop.test/x 200") && line.contains("web/a"),
         "{line}"
     );
+}
+
+/// What the last line says of the access log.
+fn lost_at_the_end(tidegate: &mut Tidegate) -> u64 {
+    tidegate.signal(Signal::INT);
+    assert_eq!(tidegate.exit().code(), Some(0));
+    let last = tidegate.told("tidegate has left").unwrap();
+    last["access_log_lost"].as_u64().unwrap()
+}
+
+#[test]
+fn a_full_disk_stops_no_traffic_and_the_loss_is_counted() {
+    let a = Endpoint::start("a");
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let mut tidegate = Setup::of(&[&a]).stdout(full).start();
+    let mut client = tidegate.connect();
+    for _ in 0..100 {
+        assert_eq!(client.get("/").status, 200);
+    }
+    eventually("the metric tells", || {
+        let lost = tidegate.metric("tidegate_access_log_lost")?;
+        (lost == 100.0).then_some(())
+    });
+    drop(client);
+    assert_eq!(lost_at_the_end(&mut tidegate), 100);
+}
+
+#[test]
+fn a_reader_who_stops_stops_no_traffic_and_what_may_be_lost_is_counted() {
+    let a = Endpoint::start("a");
+    // Longer than a pipe holds, and nobody reads.
+    let (_reader, pipe) = std::io::pipe().unwrap();
+    let mut tidegate = Setup::of(&[&a]).stdout(pipe).start();
+    let mut client = tidegate.connect();
+    for _ in 0..1_000 {
+        assert_eq!(client.get("/").status, 200);
+    }
+    drop(client);
+    let lost = lost_at_the_end(&mut tidegate);
+    assert!((1..1_000).contains(&lost), "{lost}");
+}
+
+#[test]
+fn a_closed_stderr_stops_no_traffic() {
+    let (a, b) = (Endpoint::start("a"), Endpoint::start("b"));
+    let mut tidegate = Setup::of(&[&a, &b]).start();
+    tidegate.close_log();
+    for id in ["a", "b"] {
+        tidegate.drain(id, "");
+        assert_eq!(tidegate.get("/").status, 200);
+        tidegate.undrain(id);
+    }
+    tidegate.signal(Signal::INT);
+    assert_eq!(tidegate.exit().code(), Some(0));
 }

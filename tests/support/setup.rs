@@ -1,6 +1,7 @@
 //! The config of a tidegate under test, as text.
 
 use std::fs;
+use std::process::Stdio;
 
 use tempfile::TempDir;
 
@@ -17,6 +18,7 @@ pub(crate) struct Setup {
     rest: String,
     whole: Option<String>,
     arguments: Vec<String>,
+    stdout: Option<Stdio>,
 }
 
 impl Setup {
@@ -39,6 +41,7 @@ impl Setup {
             rest: String::new(),
             whole: None,
             arguments: Vec::new(),
+            stdout: None,
         }
     }
 
@@ -94,6 +97,12 @@ impl Setup {
         self
     }
 
+    /// With its access log there, where the test does not see it.
+    pub(crate) fn stdout(mut self, stdout: impl Into<Stdio>) -> Self {
+        self.stdout = Some(stdout.into());
+        self
+    }
+
     /// Another file beside the config.
     pub(crate) fn with_file(self, name: &str, text: &str) -> Self {
         fs::write(self.dir.path().join(name), text).unwrap();
@@ -135,6 +144,6 @@ impl Setup {
     pub(crate) fn start_unready(self) -> Tidegate {
         let text = self.text();
         let file = self.file();
-        Tidegate::run(self.dir, &text, file, &self.arguments)
+        Tidegate::run(self.dir, &text, file, &self.arguments, self.stdout)
     }
 }

@@ -5,6 +5,7 @@ use std::io::{BufRead as _, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
@@ -37,6 +38,7 @@ impl Tidegate {
         config: &str,
         file: EndpointFile,
         arguments: &[String],
+        stdout: Option<Stdio>,
     ) -> Self {
         let path = dir.path().join("tidegate.yaml");
         fs::write(&path, config).unwrap();
@@ -48,11 +50,11 @@ impl Tidegate {
             // The cluster of a test, and never that of the person who runs it.
             .env("KUBECONFIG", dir.path().join("kubeconfig"))
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
+            .stdout(stdout.unwrap_or_else(Stdio::piped))
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let access = Lines::of(process.stdout.take().unwrap());
+        let access = process.stdout.take().map_or_else(Lines::none, Lines::of);
         let log = Lines::of(process.stderr.take().unwrap());
         let mut tidegate = Self {
             process,
@@ -264,6 +266,11 @@ impl Tidegate {
             .count()
     }
 
+    /// Reads its log no more: the pipe is closed at the next line, and whatever is said after that fails.
+    pub(crate) fn close_log(&mut self) {
+        self.log.stop.store(true, Ordering::Relaxed);
+    }
+
     /// The endpoint file of `web`.
     pub(crate) fn file(&self) -> &EndpointFile {
         &self.file
@@ -306,7 +313,7 @@ impl Tidegate {
         self.process.wait().unwrap();
         let dir = std::mem::replace(&mut self.dir, TempDir::new().unwrap());
         let file = EndpointFile::new(self.file.path().to_owned());
-        let again = Self::run(dir, config, file, &[]);
+        let again = Self::run(dir, config, file, &[], None);
         again.ready();
         again
     }
@@ -363,15 +370,29 @@ impl Drop for Tidegate {
 #[derive(Debug)]
 struct Lines {
     lines: Arc<Mutex<Vec<Value>>>,
+    stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Lines {
+    fn none() -> Self {
+        Self {
+            lines: Arc::default(),
+            stop: Arc::default(),
+            thread: None,
+        }
+    }
+
     fn of(pipe: impl Read + Send + 'static) -> Self {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let kept = lines.clone();
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
         let read = move || {
             for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                if stopped.load(Ordering::Relaxed) {
+                    return;
+                }
                 // Not everything that may be said before the log begins is JSON.
                 let line = serde_json::from_str(&line).unwrap_or(Value::String(line));
                 kept.lock().unwrap().push(line);
@@ -379,6 +400,7 @@ impl Lines {
         };
         Self {
             lines,
+            stop,
             thread: Some(thread::spawn(read)),
         }
     }
