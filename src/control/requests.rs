@@ -306,6 +306,12 @@ impl Writer {
         let over = record.service.settings().slow_start;
         let ramping = life.state() == State::Ready
             && life.ready_since.is_some_and(|since| now < since + over);
+        let ejected = life.state() == State::Ready && endpoint.ejection().is_out(now);
+        let aside = match (ejected, ramping) {
+            (true, _) => Some(Reason::Unhealthy),
+            (false, true) => Some(Reason::SlowStart),
+            (false, false) => None,
+        };
         let drain = life.report_now().map(|report| DrainView {
             since: report.since,
             deadline: report.deadline,
@@ -325,7 +331,7 @@ impl Writer {
             address: about.address,
             pod: about.pod.clone(),
             state: life.state(),
-            reason: life.reason().or(ramping.then_some(Reason::SlowStart)),
+            reason: life.reason().or(aside),
             weight: life.weight,
             zone: about.zone.clone(),
             in_flight: endpoint.in_flight(),

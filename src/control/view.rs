@@ -48,6 +48,8 @@ pub enum Reason {
     Drain(Cause),
     /// Ready, with a share that still grows.
     SlowStart,
+    /// Ready, but it refuses connections, and others are preferred for a while.
+    Unhealthy,
 }
 
 impl Reason {
@@ -58,6 +60,7 @@ impl Reason {
             Self::Fallback => "fallback",
             Self::Drain(cause) => cause.as_str(),
             Self::SlowStart => "slow_start",
+            Self::Unhealthy => "unhealthy",
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Endpoint;
+use super::{Endpoint, EndpointId};
 
 /// A member of a service's snapshot.
 #[derive(Debug, Clone)]
@@ -45,6 +45,18 @@ impl Ramp {
 }
 
 impl Member {
+    /// Whether it is there for new work, and for work that these have failed.
+    #[must_use]
+    pub fn may_take(&self, avoid: &[EndpointId]) -> bool {
+        self.weight > 0 && !avoid.contains(&self.endpoint.id())
+    }
+
+    /// Whether it is ejected, so that others are to be preferred.
+    #[must_use]
+    pub fn is_out(&self, now: Instant) -> bool {
+        self.endpoint.ejection().is_out(now)
+    }
+
     /// The share of its weight that it should get now.
     #[must_use]
     pub fn share(&self, now: Instant) -> f64 {

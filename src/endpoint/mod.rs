@@ -7,6 +7,7 @@
 //! The address and the names are those of this one life. What comes back begins another life under the same key, so a
 //! pool, a count or a deadline can never be mistaken for its predecessor's (P8).
 
+mod ejection;
 mod in_flight;
 mod key;
 mod load;
@@ -18,6 +19,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use tokio::sync::mpsc;
 
+pub use ejection::Ejection;
 pub use in_flight::{Admission, InFlight};
 pub use key::{EndpointId, EndpointKey, ServiceName};
 pub use load::Load;
@@ -58,6 +60,7 @@ pub struct Endpoint {
     edges: Edges,
     connections: AtomicU32,
     load: Load,
+    ejection: Ejection,
     tally: Tally,
 }
 
@@ -94,6 +97,7 @@ impl Life {
             edges,
             connections: AtomicU32::new(0),
             load: Load::default(),
+            ejection: Ejection::new(),
             tally: Tally::default(),
         };
         Self {
@@ -212,6 +216,12 @@ impl Endpoint {
     #[must_use]
     pub fn load(&self) -> &Load {
         &self.load
+    }
+
+    /// What is held against it for connections that it refused.
+    #[must_use]
+    pub fn ejection(&self) -> &Ejection {
+        &self.ejection
     }
 
     /// Counts one more upstream connection, unless `max` are open already.

@@ -54,6 +54,20 @@ enum Opened {
     Http2(Rc<Shared>, Box<Drive>),
 }
 
+impl DialError {
+    /// Whether the endpoint said no: it could be reached, and takes no connection.
+    fn is_refusal(&self) -> bool {
+        let error = match self {
+            Self::Connect(error) | Self::Tls(UpstreamTlsError::Other(error)) => error,
+            Self::Tls(_) | Self::NotHttp2(_) => return false,
+        };
+        matches!(
+            error.kind(),
+            io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset
+        )
+    }
+}
+
 impl Dial {
     /// How it went, once it is over. Until then `task` is woken when it is.
     pub fn poll(&self, cx: &mut Context<'_>, task: &Rc<Task>) -> Poll<Result<(), NotOpened>> {
@@ -95,15 +109,36 @@ impl Pool {
         let slot = permit.slot().clone();
         match self.speak(&slot, permit).await {
             Ok(Opened::Http1(connection)) => {
+                slot.endpoint().ejection().connected();
                 slot.speaks(false);
                 Ok(Some(connection))
             }
             Ok(Opened::Http2(shared, drive)) => {
+                slot.endpoint().ejection().connected();
                 self.share(&slot, shared, *drive);
                 Ok(None)
             }
-            Err(error) => Err(tell(&slot, &error)),
+            Err(error) => {
+                let why = tell(&slot, &error);
+                if error.is_refusal() {
+                    self.eject(&slot);
+                }
+                Err(why)
+            }
         }
+    }
+
+    /// Others are preferred to an endpoint that refuses connections, for a while.
+    fn eject(&self, slot: &Slot) {
+        let now = tokio::time::Instant::now();
+        let Some(length) = slot.endpoint().ejection().refused(now) else {
+            return;
+        };
+        let (service, about) = (slot.service().name().as_str(), slot.endpoint().about());
+        let (endpoint, address) = (&about.key, about.address);
+        self.metrics().ejected(service);
+        let ejected_ms = length.as_millis() as u64;
+        warn!(service, %endpoint, %address, ejected_ms, "it refuses connections; others are preferred for a while");
     }
 
     /// Opens a connection for all who wait for one there.

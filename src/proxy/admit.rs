@@ -241,7 +241,7 @@ impl Proxy {
                 Err(NotChosen::Nobody) => return None,
             }
         }
-        flow.service.load().scan(avoid)
+        flow.service.load().scan(avoid, now)
     }
 
     /// A connection for an attempt: the one it found, or a new one.

@@ -164,7 +164,8 @@ impl ServiceSnapshot {
         self.rank().1
     }
 
-    /// Picks an endpoint and takes a place in flight there.
+    /// Picks an endpoint and takes a place in flight there. One that is ejected is passed over as long as there is another
+    /// (P7: when all are, they are used as if none was).
     ///
     /// # Errors
     /// [`NotChosen`]: ask again with a newer snapshot, or do without.
@@ -177,39 +178,36 @@ impl ServiceSnapshot {
                 .filter(|i| ask.avoid.contains(&rank.members[*i].endpoint.id()))
                 .collect()
         };
-        let mut cx = PickContext {
-            now: ask.now,
-            rng: ask.rng,
-            hash: ask.hash,
-            excluded: &excluded,
+        let first = rank.pick(ask, &excluded).ok_or(NotChosen::Nobody)?;
+        let picked = if rank.is_out(first, ask) {
+            rank.instead_of(first, excluded, ask)
+        } else {
+            first
         };
-        let picked = rank
-            .picker
-            .pick(&rank.members, &mut cx)
-            .ok_or(NotChosen::Nobody)?;
         rank.members[picked]
             .endpoint
             .acquire(fallback)
             .map_err(|_| NotChosen::Stale)
     }
 
-    /// Takes a place at whoever still gives one: the last resort after stale picks.
+    /// Takes a place at whoever still gives one, the ejected last: the last resort after stale picks.
     #[must_use]
-    pub fn scan(&self, avoid: &[EndpointId]) -> Option<InFlight> {
+    pub fn scan(&self, avoid: &[EndpointId], now: Instant) -> Option<InFlight> {
         let (rank, fallback) = self.rank();
-        rank.members
-            .iter()
-            .filter(|member| member.weight > 0 && !avoid.contains(&member.endpoint.id()))
-            .find_map(|member| member.endpoint.acquire(fallback).ok())
+        let enter = |out: bool| {
+            rank.members
+                .iter()
+                .filter(|member| member.may_take(avoid) && member.is_out(now) == out)
+                .find_map(|member| member.endpoint.acquire(fallback).ok())
+        };
+        enter(false).or_else(|| enter(true))
     }
 
     /// Whether there is another endpoint than those.
     #[must_use]
     pub fn has_other_than(&self, avoid: &[EndpointId]) -> bool {
         let (rank, _) = self.rank();
-        rank.members
-            .iter()
-            .any(|member| member.weight > 0 && !avoid.contains(&member.endpoint.id()))
+        rank.members.iter().any(|member| member.may_take(avoid))
     }
 
     fn rank(&self) -> (&Rank, bool) {
@@ -220,6 +218,45 @@ impl ServiceSnapshot {
         }
     }
 }
+
+impl Rank {
+    fn pick(&self, ask: &mut Ask<'_>, excluded: &[usize]) -> Option<usize> {
+        let mut cx = PickContext {
+            now: ask.now,
+            rng: ask.rng,
+            hash: ask.hash,
+            excluded,
+        };
+        self.picker.pick(&self.members, &mut cx)
+    }
+
+    fn is_out(&self, index: usize, ask: &Ask<'_>) -> bool {
+        self.members[index].is_out(ask.now)
+    }
+
+    /// Another one than `first`, which is ejected; that one all the same when there is no other.
+    fn instead_of(&self, first: usize, mut excluded: Vec<usize>, ask: &mut Ask<'_>) -> usize {
+        let mut ejected = first;
+        for _ in 0..EJECTED_MAX {
+            excluded.push(ejected);
+            match self.pick(ask, &excluded) {
+                Some(picked) if !self.is_out(picked, ask) => return picked,
+                Some(picked) => ejected = picked,
+                None => return first,
+            }
+        }
+        // So many are ejected that picking finds nobody else: whoever comes first from a place by chance on.
+        let from = ask.rng.usize(..self.members.len());
+        let found = (from..self.members.len()).chain(0..from).find(|index| {
+            let member = &self.members[*index];
+            member.may_take(ask.avoid) && !member.is_out(ask.now)
+        });
+        found.unwrap_or(first)
+    }
+}
+
+/// Picks that may turn out to be ejected before everything is looked at.
+const EJECTED_MAX: usize = 4;
 
 impl Candidate for Member {
     fn weight(&self) -> u32 {
@@ -240,5 +277,134 @@ impl Candidate for Member {
 
     fn hash_seed(&self) -> &str {
         self.endpoint.about().key.as_str()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::balance::{HashKey, Policy};
+    use crate::endpoint::{About, Life};
+
+    fn lives(count: u16) -> Vec<Life> {
+        let life = |n: u16| {
+            let about = About {
+                service: "web".into(),
+                key: format!("web-{n}").as_str().into(),
+                address: SocketAddr::from(([127, 0, 0, 1], 9000 + n)),
+                pod: None,
+                zone: None,
+            };
+            Life::begin(about, mpsc::unbounded_channel().0)
+        };
+        (0..count).map(life).collect()
+    }
+
+    fn service(policy: Policy, lives: &[Life]) -> Service {
+        let mut settings = ServiceSettings::named("web".into());
+        settings.balance = policy;
+        let settings = Arc::new(settings);
+        let member = |life: &Life| Member {
+            endpoint: life.endpoint().clone(),
+            weight: 1,
+            ramp: None,
+        };
+        let service = Service::new(settings.clone(), 1);
+        let primary = lives.iter().map(member).collect();
+        service.publish(
+            settings,
+            Tiers {
+                primary,
+                ..Tiers::default()
+            },
+        );
+        service
+    }
+
+    /// Where so many requests go, by the number of the life.
+    fn choices(service: &Service, lives: &[Life], avoid: &[EndpointId]) -> Vec<usize> {
+        let mut rng = fastrand::Rng::with_seed(7);
+        let mut counts = vec![0; lives.len()];
+        for request in 0..600 {
+            let mut ask = Ask {
+                now: Instant::now(),
+                rng: &mut rng,
+                hash: Some(request),
+                session: None,
+                avoid,
+            };
+            let place = service.load().choose(&mut ask).unwrap();
+            let chosen = lives
+                .iter()
+                .position(|life| life.endpoint().id() == place.endpoint().id());
+            counts[chosen.unwrap()] += 1;
+        }
+        counts
+    }
+
+    fn eject(life: &Life) {
+        assert!(life.endpoint().ejection().refused(Instant::now()).is_some());
+    }
+
+    fn policies() -> [Policy; 5] {
+        [
+            Policy::LeastRequest,
+            Policy::PeakEwma,
+            Policy::RoundRobin,
+            Policy::Random,
+            Policy::Hash(HashKey::ClientAddress),
+        ]
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn passes_over_the_ejected_as_long_as_there_is_another() {
+        for policy in policies() {
+            let lives = lives(3);
+            let service = service(policy.clone(), &lives);
+            eject(&lives[1]);
+            let counts = choices(&service, &lives, &[]);
+            assert_eq!(counts[1], 0, "{policy:?}");
+            assert!(counts[0] > 100 && counts[2] > 100, "{policy:?}: {counts:?}");
+            eject(&lives[2]);
+            assert_eq!(choices(&service, &lives, &[]), [600, 0, 0], "{policy:?}");
+            let avoid = [lives[0].endpoint().id()];
+            let counts = choices(&service, &lives, &avoid);
+            assert_eq!(counts[0], 0, "{policy:?}: it has failed this request");
+            assert_eq!(counts[1] + counts[2], 600, "{policy:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn uses_a_tier_whole_when_all_of_it_is_ejected() {
+        for policy in policies() {
+            let lives = lives(3);
+            let service = service(policy.clone(), &lives);
+            lives.iter().for_each(eject);
+            let counts = choices(&service, &lives, &[]);
+            assert!(
+                counts.iter().all(|count| *count > 100),
+                "{policy:?}: {counts:?}"
+            );
+            assert!(service.load().scan(&[], Instant::now()).is_some());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn finds_the_few_that_are_not_ejected_among_many() {
+        for policy in policies() {
+            let lives = lives(200);
+            let service = service(policy.clone(), &lives);
+            lives
+                .iter()
+                .filter(|life| life.endpoint().about().key.as_str() != "web-77")
+                .for_each(eject);
+            assert_eq!(choices(&service, &lives, &[])[77], 600, "{policy:?}");
+            let place = service.load().scan(&[], Instant::now()).unwrap();
+            assert_eq!(place.endpoint().id(), lives[77].endpoint().id());
+        }
     }
 }

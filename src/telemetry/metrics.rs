@@ -31,6 +31,7 @@ pub struct Metrics {
     endpoint_state: IntGaugeVec,
     idle_evicted: IntCounterVec,
     reuse_race: IntCounterVec,
+    ejections: IntCounterVec,
     drains: IntCounterVec,
     drain_duration: HistogramVec,
     drain_cut: IntCounterVec,
@@ -111,6 +112,11 @@ impl Metrics {
             reuse_race: counter(
                 "tidegate_upstream_reuse_race_total",
                 "Reused connections that the endpoint closed before it answered",
+                &["service"],
+            ),
+            ejections: counter(
+                "tidegate_ejections_total",
+                "Times an endpoint was ejected because it refused or reset a connection",
                 &["service"],
             ),
             drains: counter("tidegate_drains_total", "Drains that are over", &["service", "outcome"]),
@@ -238,6 +244,11 @@ impl Metrics {
     /// A reused connection was closed before it was answered.
     pub fn reuse_race(&self, service: &str) {
         self.reuse_race.with_label_values(&[service]).inc();
+    }
+
+    /// An endpoint was ejected.
+    pub fn ejected(&self, service: &str) {
+        self.ejections.with_label_values(&[service]).inc();
     }
 
     /// What became of a request at an endpoint; only called where metrics name endpoints.
@@ -392,6 +403,7 @@ impl Metrics {
         remove(&self.upstream_connections, &labels);
         remove(&self.idle_evicted, &labels);
         remove(&self.reuse_race, &labels);
+        remove(&self.ejections, &labels);
         remove(&self.drains, &labels);
         remove(&self.drain_duration, &labels);
         remove(&self.drain_cut, &labels);

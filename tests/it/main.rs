@@ -20,6 +20,7 @@ mod discovery;
 mod drain;
 mod fallback;
 mod grpc;
+mod health;
 mod http2;
 mod http2_endpoints;
 mod identity;
