@@ -291,7 +291,10 @@ impl Writer {
         let mut step = step(entry.want, standing, anyone_ready);
         if moved(entry) && !matches!(step, Step::Close) && standing != Some(Standing::Closed) {
             // The same identity at another address: nothing of the old life's connections fits the new one.
-            step = Step::Begin(standing.unwrap_or(Standing::NotReady));
+            step = Step::Begin(match step {
+                Step::Begin(next) | Step::Move(next) => next,
+                Step::Keep | Step::Close => standing.unwrap_or(Standing::NotReady),
+            });
         }
         let weight = entry.listed.as_ref().map(|listed| listed.weight);
         match step {

@@ -52,6 +52,18 @@ fn an_id_at_another_address_serves_there_and_finishes_here() {
 }
 
 #[test]
+fn an_id_that_moves_and_becomes_ready_at_once_is_ready() {
+    let (old, new) = (Endpoint::start("old"), Endpoint::start("new"));
+    let setup = Setup::without_file();
+    setup.file().set(&[old.line_as("a", "state: not_ready")]);
+    let tidegate = setup.start();
+    tidegate.is("a", "not_ready");
+    tidegate.file().set(&[new.line_as("a", "")]);
+    tidegate.is("a", "ready");
+    assert_eq!(tidegate.get("/").text(), "new");
+}
+
+#[test]
 fn an_endpoint_that_leaves_its_source_finishes_its_work() {
     let (a, b) = (Endpoint::start("a"), Endpoint::start("b"));
     let tidegate = Setup::of(&[&a]).start();
