@@ -40,7 +40,7 @@
 //! | 6 | [`server`] | downstream connections |
 //! | 5 | [`proxy`] | the request path |
 //! | 4 | [`control`], [`pool`] | the one writer; upstream connections |
-//! | 3 | [`discovery`], [`snapshot`] | what is known; what is published |
+//! | 3 | [`discovery`], [`health`], [`snapshot`] | what is known; what is published |
 //! | 2 | [`balance`], [`drain`], [`ending`], [`route`] | decisions, pure |
 //! | 1 | [`clock`], [`document`], [`endpoint`], [`net`], [`telemetry`] | things |
 //! | 0 | [`gate`] | the core: std only, no I/O, no clock, no async |
@@ -93,6 +93,7 @@ pub mod drain;
 pub mod ending;
 pub mod endpoint;
 pub mod gate;
+pub mod health;
 pub mod kubernetes;
 pub mod net;
 pub mod pool;

@@ -10,7 +10,7 @@ use crate::discovery::{self, Port};
 use crate::document::{write_duration, write_percent, write_size};
 use crate::net::tls;
 use crate::server;
-use crate::snapshot::{Affinity, ServiceSettings};
+use crate::snapshot::{Affinity, HealthCheck, Probe, ServiceSettings};
 
 use super::listener::{TLS_VERSIONS, UNDERSCORES};
 use super::route::host_words;
@@ -115,6 +115,7 @@ fn service(service: &Service) -> Value {
         limits,
         slow_start,
         upgrades,
+        health,
     } = &*service.settings;
     json!({
         "name": name.as_str(),
@@ -145,7 +146,22 @@ fn service(service: &Service) -> Value {
         },
         "slow_start": write_duration(*slow_start),
         "upgrades": upgrades.iter().map(|name| &**name).collect::<Vec<_>>(),
-        "health": null,
+        "health": health.as_ref().map(health_check),
+    })
+}
+
+fn health_check(check: &HealthCheck) -> Value {
+    let (kind, asked) = match &check.probe {
+        Probe::Tcp => ("tcp", json!(true)),
+        Probe::Http(path) => ("http", json!(path)),
+        Probe::Grpc(service) => ("grpc", json!(service)),
+    };
+    json!({
+        kind: asked,
+        "interval": write_duration(check.interval),
+        "timeout": write_duration(check.timeout),
+        "healthy": check.healthy,
+        "unhealthy": check.unhealthy,
     })
 }
 

@@ -12,6 +12,7 @@ mod describe;
 mod error;
 mod file;
 mod files;
+mod health;
 mod listener;
 mod process;
 mod route;

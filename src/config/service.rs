@@ -12,6 +12,7 @@ use crate::snapshot::{Affinity, AllDraining, Limits, Retry, ServiceSettings, Tim
 
 use super::Service;
 use super::files::Files;
+use super::health::health;
 use super::source::source;
 use super::upstream::{PROTOCOLS, tls};
 use super::values::{Seen, choice, count, name, take, time};
@@ -111,7 +112,10 @@ fn service(keys: &mut Mapping<'_>, name: &str, files: &mut Files) -> Option<Serv
         Item::duration,
     );
     take(&mut settings.upgrades, keys.optional("upgrades"), upgrades);
-    unfinished(keys);
+    let tls = settings.tls.is_some();
+    take(&mut settings.health, keys.optional("health"), |item| {
+        health(item, protocol, tls).map(Some)
+    });
     Some(Service {
         settings: Arc::new(settings),
         source: source?,
@@ -288,14 +292,6 @@ fn limits(item: &Item<'_>) -> Option<Limits> {
     );
     keys.finish();
     Some(limits)
-}
-
-/// Keys whose only value for now is the default: a config must not promise what nobody keeps.
-fn unfinished(keys: &mut Mapping<'_>) {
-    if let Some(item) = keys.optional("health") {
-        let message = "health checks come with a later version; until then leave it at null";
-        item.faults.add(keys.place(item.key), item.key, message);
-    }
 }
 
 /// The protocols that clients may switch to.

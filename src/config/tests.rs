@@ -262,16 +262,18 @@ services:
     limits: { connections_per_endpoint: 5, pending: 0, request_body: 10MiB }
     slow_start: 30s
     upgrades: [WebSocket, spdy/3.1]
-    health: null
+    health: { http: "/healthz?full=1", interval: 10s, timeout: 2s, healthy: 2, unhealthy: 4 }
   - name: web
     source: { list: ["10.0.0.1:80", "[::1]:80"] }
     balance: hash
     hash_on: { cookie: sid }
     affinity: connection
+    health: { tcp: true }
   - name: third
     source: { list: [] }
     affinity: { header: X-User }
     balance: hash
+    health: { grpc: "" }
 admin:
   address: 127.0.0.1:9901
   token_file: token
@@ -529,7 +531,6 @@ fn says_honestly_what_comes_later() {
     }
     in_service(
         r#"
-            health: { tcp: true } | 10:5: health: | later version
             upgrades: [h2c] | 10:16: upgrades | websocket
             upgrades: [connect] | 10:16: upgrades | CONNECT
         "#,
@@ -571,6 +572,19 @@ fn refuses_sources_that_are_not_exactly_one() {
 fn refuses_what_contradicts_itself() {
     in_service(
         r#"
+            health: /healthz | 10:13: health: | a mapping
+            health: { interval: 5s } | 10:13: health: | one of http, tcp, grpc
+            health: { http: healthz } | 10:21: http: | should be a path
+            health: { http: /a#b } | 10:21: http: | should be a path
+            health: { http: "/a b" } | 10:21: http: | should be a path
+            health: { http: null } | 10:21: http: | should be a text
+            health: { tcp: false } | 10:20: tcp: | should be true
+            health: { tcp: true, grpc: "" } | 10:26: grpc: | beside tcp
+            health: { tcp: true, interval: 0s } | 10:36: interval: | is zero
+            health: { tcp: true, timeout: 0s } | 10:35: timeout: | is zero
+            health: { tcp: true, healthy: 0 } | 10:35: healthy: | from 1 to 100
+            health: { tcp: true, unhealty: 3 } | 10:26: unhealty: | did you mean unhealthy?
+            health: { grpc: web }\n    tls: {} | 10:15: grpc: | should be h2 or auto
             affinity: sticky | 10:15: affinity: | { cookie: NAME }
             affinity: { cookie: "a b" } | 10:25: cookie: | name of a cookie
             affinity: { cookie: a, header: b } | 10:28: header: | beside cookie
@@ -721,6 +735,7 @@ fn the_reference_has_every_key() {
 
     for source in [
         include_str!("file.rs"),
+        include_str!("health.rs"),
         include_str!("listener.rs"),
         include_str!("route.rs"),
         include_str!("service.rs"),

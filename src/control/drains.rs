@@ -110,6 +110,7 @@ impl LifeRecord {
         match (self.standing, &self.drain) {
             (Standing::Fallback, _) => Some(Reason::Fallback),
             (Standing::Closed, Some(drain)) => Some(Reason::Drain(drain.report.cause)),
+            _ if self.is_failing() => Some(Reason::Unhealthy),
             _ => None,
         }
     }

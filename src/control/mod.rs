@@ -7,9 +7,11 @@
 //!
 //! * `reconcile`: what has changed and what follows, pure.
 //! * `registry`: every service, endpoint and life.
+//! * `checks`: what health checks take out of rotation.
 //! * `keep`: what an operator has said, on the disk (P16).
 //! * `writer`: the loop.
 
+mod checks;
 mod drains;
 mod handle;
 mod keep;

@@ -156,6 +156,14 @@ pub(super) fn source_wants(state: ObservedState, latched: bool) -> Want {
     }
 }
 
+/// What a health check says of it besides: it only takes away, and not when all that could serve fail (`spared`, P7).
+pub(super) fn judged(want: Want, failing: bool, spared: bool) -> Want {
+    match want {
+        Want::Ready if failing && !spared => Want::NotReady,
+        want => want,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -258,6 +266,26 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_health_check_only_takes_away() {
+        let wants = [
+            Want::Ready,
+            Want::NotReady,
+            Want::Leave { may_serve: true },
+            Want::Leave { may_serve: false },
+        ];
+        for want in wants {
+            assert_eq!(judged(want, false, false), want);
+            assert_eq!(judged(want, true, true), want);
+            let aside = if want == Want::Ready {
+                Want::NotReady
+            } else {
+                want
+            };
+            assert_eq!(judged(want, true, false), aside);
         }
     }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::checks::Checked;
 use super::reconcile::{Standing, Want, source_wants};
 use super::view::State;
 use crate::discovery::{Observation, Observed, ObservedState};
@@ -31,6 +32,8 @@ pub(super) struct Record {
     pub(super) entries: HashMap<EndpointKey, Entry, BuildHasherDefault<DefaultHasher>>,
     /// Entries wanted in rotation with a weight.
     pub(super) ready: usize,
+    /// Those of them whose health check does not fail.
+    pub(super) sound: usize,
     /// Pods that were seen terminating and have left: what comes back under their uid is not trusted (P8).
     pub(super) terminated: Terminated,
 }
@@ -91,6 +94,8 @@ pub(super) struct Entry {
     pub(super) want: Want,
     /// Whether it counts as ready for the tiers: wanted in rotation, with a weight.
     pub(super) counted: bool,
+    /// Whether it counts as one whose health check does not fail.
+    pub(super) sound: bool,
     pub(super) newest: Option<LifeRecord>,
     /// Earlier lives that still have work.
     pub(super) older: Vec<LifeRecord>,
@@ -117,6 +122,8 @@ pub(super) struct LifeRecord {
     pub(super) left: Option<State>,
     /// It drains, and its gate is open to its sessions until the deadline (P14).
     pub(super) kept: bool,
+    /// Its health check, while it is not draining and its service has one.
+    pub(super) check: Option<Checked>,
 }
 
 /// A life's drain.
@@ -251,6 +258,7 @@ impl Entry {
             seen: Vec::new(),
             want: Want::NotReady,
             counted: false,
+            sound: false,
             newest: None,
             older: Vec::new(),
         }

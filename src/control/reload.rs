@@ -81,6 +81,7 @@ impl Writer {
                 observed: Arc::default(),
                 entries: HashMap::default(),
                 ready: 0,
+                sound: 0,
                 terminated: Terminated::default(),
             };
             self.services.insert(name, record);
@@ -107,6 +108,9 @@ impl Writer {
             return;
         };
         record.configured = true;
+        if desired.settings.health.is_none() {
+            record.stop_checks();
+        }
         if *record.service.settings() != *desired.settings {
             let tiers = record.tiers();
             record.service.publish(desired.settings.clone(), tiers);

@@ -48,7 +48,7 @@ pub enum Reason {
     Drain(Cause),
     /// Ready, with a share that still grows.
     SlowStart,
-    /// Ready, but it refuses connections, and others are preferred for a while.
+    /// It fails its health check; or it refuses connections, and others are preferred for a while.
     Unhealthy,
 }
 

@@ -8,12 +8,12 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::drains::Waiter;
 use super::handle::{Handle, Request};
 use super::keep::Keeper;
-use super::reconcile::{Standing, Step, Want, step};
+use super::reconcile::{Standing, Step, Want, judged, step};
 use super::registry::{Entry, LifeRecord, Record, Services};
 use super::reload::Reload;
 use super::view::{Event, EventKind, Reason, State};
@@ -21,6 +21,7 @@ use super::{Command, Confirm, Confirmation, Order, Settings};
 use crate::discovery::{News, Source};
 use crate::drain::{Plan, Report};
 use crate::endpoint::{About, Edges, EndpointId, EndpointKey, Life, ServiceName};
+use crate::health::Verdict;
 use crate::snapshot::Publisher;
 use crate::telemetry::Metrics;
 
@@ -38,6 +39,7 @@ pub struct Inbox {
 const REQUESTS_MAX: usize = 256;
 const EVENTS_MAX: usize = 16_384;
 const NEWS_MAX: usize = 256;
+const VERDICTS_MAX: usize = 256;
 
 /// A handle, and the inbox of the writer it leads to.
 #[must_use]
@@ -68,9 +70,10 @@ pub struct Writer {
     pub(super) build: BuildSource,
     pub(super) news: mpsc::Sender<News>,
     pub(super) sources: TaskTracker,
+    pub(super) verdicts: mpsc::Sender<Verdict>,
     pub(super) reload: Option<Reload>,
     pub(super) workers: Vec<mpsc::Sender<Command>>,
-    generations: u64,
+    pub(super) generations: u64,
     edges: Edges,
     events: broadcast::Sender<Arc<Event>>,
     batches: HashMap<u64, Vec<EndpointId>>,
@@ -92,6 +95,7 @@ pub struct Writer {
 struct Hears {
     requests: mpsc::Receiver<Request>,
     news: mpsc::Receiver<News>,
+    verdicts: mpsc::Receiver<Verdict>,
     edges: mpsc::UnboundedReceiver<EndpointId>,
     confirmed: mpsc::UnboundedReceiver<u64>,
 }
@@ -115,6 +119,7 @@ impl Writer {
         build: BuildSource,
     ) -> Self {
         let (news, hear_news) = mpsc::channel(NEWS_MAX);
+        let (verdicts, hear_verdicts) = mpsc::channel(VERDICTS_MAX);
         let (edges, hear_edges) = mpsc::unbounded_channel();
         let (confirmed, hear_confirmed) = mpsc::unbounded_channel();
         Self {
@@ -130,6 +135,7 @@ impl Writer {
             build,
             news,
             sources: TaskTracker::new(),
+            verdicts,
             reload: None,
             workers,
             generations: 0,
@@ -146,6 +152,7 @@ impl Writer {
             hears: Hears {
                 requests: inbox.requests,
                 news: hear_news,
+                verdicts: hear_verdicts,
                 edges: hear_edges,
                 confirmed: hear_confirmed,
             },
@@ -154,6 +161,7 @@ impl Writer {
 
     /// Runs until told to stop; then its sources are stopped, too.
     pub async fn run(mut self, stop: CancellationToken) {
+        let mut verdicts = Vec::new();
         loop {
             let wake = self.next_wake();
             tokio::select! {
@@ -163,14 +171,19 @@ impl Writer {
                 Some(batch) = self.hears.confirmed.recv() => self.confirmed(batch),
                 Some(request) = self.hears.requests.recv() => self.request(request),
                 Some(news) = self.hears.news.recv() => self.heard(news),
+                // Many may fail at once, and that is one update.
+                _ = self.hears.verdicts.recv_many(&mut verdicts, VERDICTS_MAX) => {
+                    self.judged(std::mem::take(&mut verdicts));
+                }
                 () = sleep_until(wake) => self.timer(Instant::now()),
             }
             self.settle_waiters(Instant::now());
             self.settle_reload(Instant::now());
             self.send_outbox().await;
         }
-        for record in self.services.values() {
+        for record in self.services.values_mut() {
             record.source.stop.cancel();
+            record.stop_checks();
         }
         self.sources.close();
         self.sources.wait().await;
@@ -231,7 +244,7 @@ impl Writer {
         let Some(record) = self.services.get_mut(service) else {
             return;
         };
-        let was_ready = record.ready > 0;
+        let (was_ready, was_spared) = (record.ready > 0, record.spares_failing());
         for key in &dirty {
             refresh(record, key, now.wall);
         }
@@ -242,6 +255,12 @@ impl Writer {
                 .iter()
                 .filter(|(_, entry)| matches!(entry.want, Want::Leave { .. }));
             dirty.extend(leaving.map(|(key, _)| key.clone()));
+        }
+        if record.spares_failing() != was_spared {
+            dirty.extend(record.failing());
+            if !was_spared {
+                warn!(%service, "every endpoint fails its health check: all are used as if none did");
+            }
         }
         let mut closing = Vec::new();
         let mut publish = false;
@@ -259,6 +278,7 @@ impl Writer {
         self.tell_workers(shut);
         self.close(service, closing, lifted, &now);
         self.closed_at = Instant::now();
+        self.check(service, &dirty);
         for (service, key, from) in std::mem::take(&mut self.untold) {
             self.tell_in_order(service, key, from);
         }
@@ -284,11 +304,14 @@ impl Writer {
             .entries
             .get(key)
             .is_some_and(|entry| record.keeps(entry));
+        let is_spared = record.spares_failing();
         let Some(entry) = record.entries.get_mut(key) else {
             return false;
         };
+        let is_failing = entry.is_failing();
         let standing = entry.newest.as_ref().map(|newest| newest.standing);
-        let mut step = step(entry.want, standing, anyone_ready);
+        let want = judged(entry.want, is_failing, is_spared);
+        let mut step = step(want, standing, anyone_ready);
         if moved(entry) && !matches!(step, Step::Close) && standing != Some(Standing::Closed) {
             // The same identity at another address: nothing of the old life's connections fits the new one.
             step = Step::Begin(match step {
@@ -367,6 +390,7 @@ impl Writer {
                     drain: None,
                     left: None,
                     kept: false,
+                    check: None,
                 });
                 if standing == Standing::Closed {
                     closing.push((key.clone(), id));
@@ -574,14 +598,17 @@ fn refresh(record: &mut Record, key: &EndpointKey, now: SystemTime) {
         return;
     };
     record.ready -= usize::from(entry.counted);
+    record.sound -= usize::from(entry.sound);
     entry.want = want;
     entry.counted = counts(want, entry) == 1;
+    entry.sound = entry.counted && !entry.is_failing();
     record.ready += usize::from(entry.counted);
+    record.sound += usize::from(entry.sound);
     entry.note(&causes, now);
 }
 
 /// Whether the source now has another address for the newest life.
-fn moved(entry: &Entry) -> bool {
+pub(super) fn moved(entry: &Entry) -> bool {
     match (&entry.newest, &entry.listed) {
         (Some(newest), Some(listed)) => newest.life.endpoint().about().address != listed.address,
         _ => false,

@@ -57,6 +57,12 @@ impl Stream {
         }
     }
 
+    /// Whether HTTP/2 was chosen by ALPN.
+    #[must_use]
+    pub fn chose_http2(&self) -> bool {
+        self.protocol() == Some(b"h2")
+    }
+
     /// Whether what has been written may wait in here for a flush.
     #[must_use]
     pub fn holds_back(&self) -> bool {

@@ -16,9 +16,7 @@ use tracing::{debug, warn};
 use super::http2::{self, Drive, Shared};
 use super::{Connection, Permit, Pool, Slot, h1};
 use crate::clock::Task;
-use crate::net::Stream;
 use crate::net::tls::UpstreamTlsError;
-use crate::snapshot::Protocol;
 
 /// A connection that is being opened for all who wait.
 #[derive(Debug, Default)]
@@ -181,7 +179,7 @@ impl Pool {
             None => stream,
         };
         let id = self.next_connection();
-        if !is_http2(settings.protocol, &stream) {
+        if !settings.protocol.is_http2(stream.chose_http2()) {
             let connection = h1::Connection::new(stream, id, permit);
             return Ok(Opened::Http1(Box::new(Connection::Http1(connection))));
         }
@@ -196,15 +194,6 @@ impl Pool {
         slot.speaks(true);
         slot.share(shared);
         self.drivers.spawn_local(drive);
-    }
-}
-
-/// `auto` is what ALPN says, and without TLS, where nobody says anything, HTTP/1.1.
-fn is_http2(protocol: Protocol, stream: &Stream) -> bool {
-    match protocol {
-        Protocol::Http1 => false,
-        Protocol::Http2 => true,
-        Protocol::Auto => stream.protocol() == Some(b"h2"),
     }
 }
 

@@ -16,5 +16,7 @@ pub use affinity::{Affinity, token};
 pub use budget::RetryBudget;
 pub use routes::{Publisher, Reader, Route, Routes};
 pub use service::{Ask, NotChosen, Service, ServiceSnapshot, Tiers};
-pub use settings::{AllDraining, Limits, Protocol, Retry, ServiceSettings, Timeouts};
+pub use settings::{
+    AllDraining, HealthCheck, Limits, Probe, Protocol, Retry, ServiceSettings, Timeouts,
+};
 pub use waiting::{Waiting, WaitingRoom};

@@ -36,6 +36,8 @@ pub struct ServiceSettings {
     pub slow_start: Duration,
     /// Protocols that a client may switch to, in lower case.
     pub upgrades: Vec<Arc<str>>,
+    /// How endpoints are asked whether they are well, if they are.
+    pub health: Option<HealthCheck>,
 }
 
 /// What is spoken to endpoints.
@@ -48,6 +50,58 @@ pub enum Protocol {
     Http2,
     /// What ALPN says; without TLS HTTP/1.1.
     Auto,
+}
+
+impl Protocol {
+    /// Whether it is HTTP/2 on a connection for which the endpoint has, or has not, chosen that by ALPN.
+    #[must_use]
+    pub const fn is_http2(self, chosen: bool) -> bool {
+        match self {
+            Self::Http1 => false,
+            Self::Http2 => true,
+            Self::Auto => chosen,
+        }
+    }
+}
+
+/// How endpoints are asked whether they are well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// What they are asked.
+    pub probe: Probe,
+    /// From an answer to the next question, about.
+    pub interval: Duration,
+    /// What has not answered by then has failed.
+    pub timeout: Duration,
+    /// So many good answers in a row bring an endpoint back.
+    pub healthy: u32,
+    /// So many bad ones in a row take it out.
+    pub unhealthy: u32,
+}
+
+/// What an endpoint is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Probe {
+    /// To accept a connection; with TLS, to prove who it is.
+    Tcp,
+    /// To answer a GET of this path with a status from 200 to 399.
+    Http(String),
+    /// To say that it serves this service (`grpc.health.v1`); the empty name means all of it.
+    Grpc(String),
+}
+
+impl HealthCheck {
+    /// The defaults, with a probe.
+    #[must_use]
+    pub fn by(probe: Probe) -> Self {
+        Self {
+            probe,
+            interval: Duration::from_secs(5),
+            timeout: Duration::from_secs(1),
+            healthy: 1,
+            unhealthy: 3,
+        }
+    }
 }
 
 /// What to do with no ready endpoint.
@@ -147,6 +201,7 @@ impl ServiceSettings {
             limits: Limits::default(),
             slow_start: Duration::ZERO,
             upgrades: vec!["websocket".into()],
+            health: None,
         }
     }
 }

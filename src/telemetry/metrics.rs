@@ -32,6 +32,7 @@ pub struct Metrics {
     idle_evicted: IntCounterVec,
     reuse_race: IntCounterVec,
     ejections: IntCounterVec,
+    health_checks: IntCounterVec,
     drains: IntCounterVec,
     drain_duration: HistogramVec,
     drain_cut: IntCounterVec,
@@ -118,6 +119,11 @@ impl Metrics {
                 "tidegate_ejections_total",
                 "Times an endpoint was ejected because it refused or reset a connection",
                 &["service"],
+            ),
+            health_checks: counter(
+                "tidegate_health_checks_total",
+                "Answers of endpoints that were asked whether they are well",
+                &["service", "result"],
             ),
             drains: counter("tidegate_drains_total", "Drains that are over", &["service", "outcome"]),
             drain_duration: histogram(
@@ -249,6 +255,13 @@ impl Metrics {
     /// An endpoint was ejected.
     pub fn ejected(&self, service: &str) {
         self.ejections.with_label_values(&[service]).inc();
+    }
+
+    /// An endpoint was asked whether it is well.
+    pub fn health_check(&self, service: &str, ok: bool) {
+        self.health_checks
+            .with_label_values(&[service, if ok { "success" } else { "failure" }])
+            .inc();
     }
 
     /// What became of a request at an endpoint; only called where metrics name endpoints.
@@ -404,6 +417,7 @@ impl Metrics {
         remove(&self.idle_evicted, &labels);
         remove(&self.reuse_race, &labels);
         remove(&self.ejections, &labels);
+        remove(&self.health_checks, &labels);
         remove(&self.drains, &labels);
         remove(&self.drain_duration, &labels);
         remove(&self.drain_cut, &labels);

@@ -120,7 +120,10 @@ const FENCES: &[(&str, &[&str])] = &[
         &["pool/", "proxy/", "server/", "admin/", "rehearse/"],
     ),
     // In `net/` and `config/` it is the name of a protocol.
-    ("h2", &["pool/", "proxy/", "server/", "net/", "config/"]),
+    (
+        "h2",
+        &["pool/", "proxy/", "server/", "net/", "config/", "health/"],
+    ),
     ("httpdate", &["server/date.rs"]),
     ("axum", &["admin/", "app/"]),
     ("tower_http", &["admin/"]),

@@ -144,6 +144,37 @@ fn a_file_that_is_no_certificate_is_told_with_its_service() {
         front.reload(&text.replace("ca: web.crt", "ca: web.key")),
         "error"
     );
-    assert_eq!(front.tells("service web"), 1);
+    eventually("the log tells which", || {
+        (front.tells("service web") == 1).then_some(())
+    });
     assert_eq!(front.get("/").text(), "a");
+}
+
+#[test]
+fn a_health_check_asks_by_the_same_tls() {
+    let (files, origin) = (Files::new(), Endpoint::start("a"));
+    let endpoint = files.endpoint(&origin, "");
+    for (probe, protocol) in [
+        ("http: /healthz", "http1"),
+        ("http: /healthz", "auto"),
+        ("tcp: true", "h2"),
+    ] {
+        let check = format!("health: {{ {probe}, interval: 20ms, timeout: 10s, unhealthy: 1 }}");
+        let result = |tls: &str, result: &str| {
+            let front = files.front(&endpoint, &format!("protocol: {protocol}, {tls}, {check}"));
+            let series =
+                format!("tidegate_health_checks_total{{result=\"{result}\",service=\"web\"}}");
+            eventually("it has been asked", || front.metric(&series));
+            front
+        };
+        result("tls: { server_name: web.test, ca: web.crt }", "success");
+        let front = result("tls: { server_name: web.test, ca: own.crt }", "failure");
+        eventually("it is told why", || {
+            let told = front.told("the health check fails")?;
+            let error = told["error"].as_str()?;
+            error.contains("certificate is refused").then_some(())
+        });
+    }
+    assert_eq!(origin.asked("/healthz"), origin.count());
+    assert_ne!(origin.count(), 0);
 }

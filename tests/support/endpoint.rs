@@ -56,6 +56,19 @@ pub(super) struct Record {
     pub(super) connections: Vec<Connection>,
     deaf: bool,
     answer: Option<Vec<u8>>,
+    health: Health,
+}
+
+/// What an endpoint says at `/healthz`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Health {
+    /// That it is well.
+    #[default]
+    Well,
+    /// That it is not, by this status.
+    Ill(u16),
+    /// Nothing.
+    Mute,
 }
 
 impl Endpoint {
@@ -144,6 +157,16 @@ impl Endpoint {
     pub(crate) fn answer_with(&self, bytes: impl AsRef<[u8]>) {
         self.shared
             .change(|record| record.answer = Some(bytes.as_ref().to_vec()));
+    }
+
+    /// Says this at `/healthz` from now on.
+    pub(crate) fn is(&self, health: Health) {
+        self.shared.change(|record| record.health = health);
+    }
+
+    /// How often it was asked for this path.
+    pub(crate) fn asked(&self, path: &str) -> usize {
+        self.paths().iter().filter(|own| *own == path).count()
     }
 
     /// The next request whose path begins with `/held`.
@@ -403,7 +426,13 @@ impl Conversation {
             )
             .into()
         };
-        let answer = record.answer.clone().unwrap_or_else(usual);
+        let answer = match record.health {
+            Health::Ill(status) if request.path() == "/healthz" => {
+                format!("HTTP/1.1 {status} Ill\r\nContent-Length: 0\r\n\r\n").into()
+            }
+            Health::Mute if request.path() == "/healthz" => return,
+            _ => record.answer.clone().unwrap_or_else(usual),
+        };
         drop(record);
         // Whoever is gone needs none.
         let _ = (&*self.stream).write_all(&answer);

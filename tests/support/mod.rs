@@ -19,7 +19,7 @@ mod tidegate;
 
 pub(crate) use admin::{Answer, Events};
 pub(crate) use client::{Client, Response};
-pub(crate) use endpoint::Endpoint;
+pub(crate) use endpoint::{Endpoint, Health};
 pub(crate) use exchange::Exchange;
 pub(crate) use files::EndpointFile;
 pub(crate) use patience::{PATIENCE, SLACK, eventually};

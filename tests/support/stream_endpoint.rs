@@ -56,6 +56,8 @@ struct Shared {
 pub(crate) struct Record {
     pub(crate) requests: Vec<Asked>,
     pub(crate) connections: Vec<Link>,
+    /// What it says of its health (`grpc.health.v1`).
+    health: u8,
 }
 
 /// A connection.
@@ -148,6 +150,11 @@ impl StreamEndpoint {
     pub(crate) fn held(&self) -> Call {
         let call = self.held.recv_timeout(PATIENCE);
         call.unwrap_or_else(|_| panic!("no held request reached {}", self.name))
+    }
+
+    /// Says this of its health from now on (`grpc.health.v1`): 1 is SERVING, 2 NOT_SERVING.
+    pub(crate) fn says(&self, status: u8) {
+        self.shared.change(|record| record.health = status);
     }
 
     /// How many requests have come.
@@ -480,7 +487,16 @@ impl Talk {
         });
         let Some(place) = place else { return };
         let call = self.call(place, stream);
-        if !call.request().path().starts_with("/held") {
+        let path = call.request().path().to_owned();
+        if path == "/grpc.health.v1.Health/Check" {
+            let health = self.shared.record.lock().unwrap().health;
+            call.head(
+                &[(":status", "200"), ("content-type", "application/grpc")],
+                0,
+            );
+            call.data(&[0, 0, 0, 0, 2, 8, health], 0);
+            call.head(&[("grpc-status", "0")], END_STREAM);
+        } else if !path.starts_with("/held") {
             call.answer(&self.shared.name);
         }
     }
