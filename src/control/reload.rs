@@ -111,7 +111,8 @@ impl Writer {
         if desired.settings.health.is_none() {
             record.stop_checks();
         }
-        if *record.service.settings() != *desired.settings {
+        // What TLS is made of is read again by the newest settings alone, even when they say the same.
+        if desired.settings.tls.is_some() || *record.service.settings() != *desired.settings {
             let tiers = record.tiers();
             record.service.publish(desired.settings.clone(), tiers);
         }

@@ -122,6 +122,8 @@ fn shows_its_certificate_and_reads_it_again() {
         200,
         "the endpoint asks for another one"
     );
+    let unchanged = fs::read_to_string(front.config()).unwrap();
+    assert_eq!(front.reload(&unchanged), "success");
     for (file, text) in [
         ("shown.key", &files.client.1),
         ("shown.crt", &files.client.0),
