@@ -55,7 +55,7 @@ fn pass(gate: &Gate) {
 }
 
 fn hold(endpoint: &Arc<Endpoint>) {
-    let place = black_box(endpoint).acquire(false);
+    let place = black_box(endpoint).acquire(tidegate::endpoint::Admission::Ready);
     assert!(black_box(&place).is_ok(), "nobody drains it");
 }
 

@@ -38,7 +38,7 @@ impl Writer {
             let Some(newest) = entry.newest.as_mut() else {
                 continue;
             };
-            let stays = matches!(newest.standing, Standing::Ready | Standing::NotReady);
+            let stays = !matches!(newest.standing, Standing::Fallback | Standing::Closed);
             let Some(wanted) = settings.health.as_ref().filter(|_| stays) else {
                 newest.check = None;
                 continue;

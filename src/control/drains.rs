@@ -100,6 +100,7 @@ impl LifeRecord {
         match self.standing {
             Standing::Ready => State::Ready,
             Standing::NotReady => State::NotReady,
+            Standing::Suspect => State::Suspect,
             Standing::Fallback => State::Draining,
             Standing::Closed if self.drain.as_ref().is_some_and(Drain::is_over) => State::Drained,
             Standing::Closed => State::Draining,
@@ -513,7 +514,7 @@ impl Writer {
             (Standing::Closed, Some(drain)) if drain.is_over() => Progress::Over,
             (Standing::Closed, Some(drain)) if drain.confirmed => Progress::Draining,
             (Standing::Closed, _) => Progress::Closing,
-            (Standing::Ready | Standing::NotReady, _) => Progress::Over,
+            (Standing::Ready | Standing::NotReady | Standing::Suspect, _) => Progress::Over,
         }
     }
 

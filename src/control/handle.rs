@@ -147,7 +147,7 @@ pub struct Totals {
     /// The service.
     pub service: ServiceName,
     /// How many endpoints are in each state, in the order of [`State::ALL`].
-    pub states: [u64; 4],
+    pub states: [u64; 5],
     /// Work in flight.
     pub in_flight: u64,
     /// How old the newest confirmation of the set is.

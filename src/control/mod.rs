@@ -8,6 +8,7 @@
 //! * `reconcile`: what has changed and what follows, pure.
 //! * `registry`: every service, endpoint and life.
 //! * `checks`: what health checks take out of rotation.
+//! * `suspects`: what a list may only have missed (P9).
 //! * `keep`: what an operator has said, on the disk (P16).
 //! * `writer`: the loop.
 
@@ -20,6 +21,7 @@ mod registry;
 mod reload;
 mod requests;
 mod sources;
+mod suspects;
 mod view;
 mod writer;
 

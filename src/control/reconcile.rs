@@ -80,6 +80,8 @@ pub(super) enum Want {
     Ready,
     /// Out of rotation, reversibly.
     NotReady,
+    /// Missing in a list: used last, reversibly (P9).
+    Suspect,
     /// Out, for good. `may_serve`: it would still answer if nobody else could (P7).
     Leave {
         /// Listed as serving, not promised away, and its service allows it.
@@ -94,6 +96,8 @@ pub(super) enum Standing {
     Ready,
     /// Out of rotation; the gate is open and work in flight goes on without a deadline.
     NotReady,
+    /// Missing in a list, and used last; the gate is open (P9).
+    Suspect,
     /// Draining, but serving as the fallback: the gate is open (P7).
     Fallback,
     /// The gate is closed.
@@ -115,27 +119,32 @@ pub(super) enum Step {
 
 /// The rule for one endpoint. `anyone_ready`: some endpoint of the service is wanted in rotation, so nobody has to fill in.
 pub(super) fn step(want: Want, standing: Option<Standing>, anyone_ready: bool) -> Step {
-    use Standing::{Closed, Fallback, NotReady, Ready};
+    use Standing::{Closed, Fallback, NotReady, Ready, Suspect};
     match want {
         Want::Ready => match standing {
             Some(Ready) => Step::Keep,
-            Some(NotReady) => Step::Move(Ready),
+            Some(NotReady | Suspect) => Step::Move(Ready),
             // A life only moves forward: what comes back from a drain is another life.
             Some(Fallback | Closed) | None => Step::Begin(Ready),
         },
         Want::NotReady => match standing {
             Some(NotReady) => Step::Keep,
-            Some(Ready) => Step::Move(NotReady),
+            Some(Ready | Suspect) => Step::Move(NotReady),
             Some(Fallback | Closed) | None => Step::Begin(NotReady),
+        },
+        Want::Suspect => match standing {
+            Some(Suspect) => Step::Keep,
+            Some(Ready | NotReady) => Step::Move(Suspect),
+            Some(Fallback | Closed) | None => Step::Begin(Suspect),
         },
         Want::Leave { may_serve } if may_serve && !anyone_ready => match standing {
             Some(Fallback) => Step::Keep,
-            Some(Ready | NotReady) => Step::Move(Fallback),
+            Some(Ready | NotReady | Suspect) => Step::Move(Fallback),
             // Closed: the last ready one has left, and this one can still answer (P7).
             Some(Closed) | None => Step::Begin(Fallback),
         },
         Want::Leave { .. } => match standing {
-            Some(Ready | NotReady | Fallback) => Step::Close,
+            Some(Ready | NotReady | Suspect | Fallback) => Step::Close,
             Some(Closed) => Step::Keep,
             // First seen on its way out: it is shown, and never entered.
             None => Step::Begin(Closed),
@@ -148,11 +157,14 @@ pub(super) fn source_wants(state: ObservedState, latched: bool) -> Want {
     match state {
         ObservedState::Draining { serving } => Want::Leave { may_serve: serving },
         // A pod that was seen terminating never comes back; whether it still answers, nobody says any more (P8).
-        ObservedState::Ready | ObservedState::NotReady if latched => Want::Leave {
-            may_serve: state == ObservedState::Ready,
-        },
+        ObservedState::Ready | ObservedState::NotReady | ObservedState::Suspect if latched => {
+            Want::Leave {
+                may_serve: state == ObservedState::Ready,
+            }
+        }
         ObservedState::Ready => Want::Ready,
         ObservedState::NotReady => Want::NotReady,
+        ObservedState::Suspect => Want::Suspect,
     }
 }
 
@@ -235,13 +247,14 @@ mod tests {
 
         /// The promises about one service, whatever is wanted in whatever order.
         #[test]
-        fn keeps_the_promises_about_tiers(history in prop::collection::vec(prop::collection::vec(0u8..5, 4), 1..20)) {
+        fn keeps_the_promises_about_tiers(history in prop::collection::vec(prop::collection::vec(0u8..6, 4), 1..20)) {
             let mut lives: [Option<Standing>; 4] = [None; 4];
             for wants in history {
                 let wants: Vec<Want> = wants.iter().map(|w| match w {
                     0 | 1 => Want::Ready,
                     2 => Want::NotReady,
                     3 => Want::Leave { may_serve: true },
+                    4 => Want::Suspect,
                     _ => Want::Leave { may_serve: false },
                 }).collect();
                 let anyone_ready = wants.contains(&Want::Ready);
@@ -261,6 +274,7 @@ mod tests {
                     match want {
                         Want::Ready => prop_assert_eq!(*life, Some(Standing::Ready)),
                         Want::NotReady => prop_assert_eq!(*life, Some(Standing::NotReady)),
+                        Want::Suspect => prop_assert_eq!(*life, Some(Standing::Suspect), "P9"),
                         Want::Leave { may_serve: true } if !anyone_ready => prop_assert_eq!(*life, Some(Standing::Fallback), "P7"),
                         Want::Leave { .. } => prop_assert_eq!(*life, Some(Standing::Closed), "P1"),
                     }

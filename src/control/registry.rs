@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::checks::Checked;
 use super::reconcile::{Standing, Want, source_wants};
+use super::suspects::Suspects;
 use super::view::State;
 use crate::discovery::{Observation, Observed, ObservedState};
 use crate::drain::{Cause, Report};
@@ -26,8 +27,9 @@ pub(super) struct Record {
     pub(super) routed: bool,
     /// Whether the config still has it.
     pub(super) configured: bool,
-    /// The last good set.
+    /// The last good set, those included that are suspect.
     pub(super) observed: Arc<Observation>,
+    pub(super) suspects: Suspects,
     /// In an order that is the same in every run, so that a simulation can be played again.
     pub(super) entries: HashMap<EndpointKey, Entry, BuildHasherDefault<DefaultHasher>>,
     /// Entries wanted in rotation with a weight.
@@ -46,6 +48,8 @@ pub(super) struct Source {
     pub(super) generation: u64,
     pub(super) stop: CancellationToken,
     pub(super) fault: Option<String>,
+    /// It has delivered a set, this source and not one before it.
+    pub(super) has_told: bool,
     /// When the set was last seen to be so; none before the first set.
     pub(super) fresh: Option<Instant>,
 }
@@ -150,7 +154,9 @@ impl Record {
         }
         let wanted = match source_wants(listed.state, entry.terminated) {
             Want::Ready if entry.asked.is_some() => Want::Leave { may_serve: true },
-            Want::NotReady if entry.asked.is_some() => Want::Leave { may_serve: false },
+            Want::NotReady | Want::Suspect if entry.asked.is_some() => {
+                Want::Leave { may_serve: false }
+            }
             wanted => wanted,
         };
         match wanted {
@@ -190,7 +196,7 @@ impl Record {
         let serves = entry.listed.as_ref().is_some_and(|listed| {
             match source_wants(listed.state, entry.terminated) {
                 Want::Ready => true,
-                Want::NotReady => false,
+                Want::NotReady | Want::Suspect => false,
                 Want::Leave { may_serve } => may_serve,
             }
         });
@@ -201,7 +207,7 @@ impl Record {
     pub(super) fn tiers(&self) -> Tiers {
         let over = self.service.settings().slow_start;
         let mut primary = Vec::with_capacity(self.ready);
-        let (mut fallback, mut kept) = (Vec::new(), Vec::new());
+        let (mut fallback, mut suspect, mut kept) = (Vec::new(), Vec::new(), Vec::new());
         for record in self
             .entries
             .values()
@@ -220,6 +226,11 @@ impl Record {
                         ramp,
                     });
                 }
+                Standing::Suspect => suspect.push(Member {
+                    endpoint: endpoint.clone(),
+                    weight: record.weight,
+                    ramp: None,
+                }),
                 // Whoever fills in has a weight: with the weight 0 it would be refused although it can serve.
                 Standing::Fallback => fallback.push(Member {
                     endpoint: endpoint.clone(),
@@ -237,6 +248,7 @@ impl Record {
         Tiers {
             primary,
             fallback,
+            suspect,
             kept,
         }
     }

@@ -79,6 +79,7 @@ impl Writer {
                 routed: true,
                 configured: true,
                 observed: Arc::default(),
+                suspects: Default::default(),
                 entries: HashMap::default(),
                 ready: 0,
                 sound: 0,

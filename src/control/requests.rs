@@ -403,7 +403,7 @@ async fn holders(
 }
 
 fn totals(service: &ServiceName, record: &Record, now: Instant) -> Totals {
-    let mut states = [0; 4];
+    let mut states = [0; 5];
     let mut in_flight = 0;
     for life in record.entries.values().flat_map(|entry| entry.lives()) {
         let state = life.state();

@@ -29,6 +29,7 @@ impl Writer {
             generation,
             stop,
             fault: None,
+            has_told: false,
             fresh: None,
         }
     }
@@ -41,12 +42,43 @@ impl Writer {
             return;
         }
         match news.what {
-            Heard::Observation(observation) | Heard::Relist(observation) => {
-                self.source_sees(&news.service, "success");
-                self.observed(&news.service, &observation);
-            }
+            Heard::Observation(set) => self.hears_set(&news.service, set, false),
+            Heard::Relist(set) => self.hears_set(&news.service, set, true),
             Heard::Same => self.source_sees(&news.service, "same"),
             Heard::Fault(fault) => self.source_fails(&news.service, fault),
+        }
+    }
+
+    /// A full set: those that it may only have missed are added to it (P9).
+    fn hears_set(&mut self, service: &ServiceName, set: Arc<Observation>, is_relist: bool) {
+        self.source_sees(service, "success");
+        let Some(record) = self.services.get_mut(service) else {
+            return;
+        };
+        // The first set of a source is not compared with what another one said.
+        let has_told = std::mem::replace(&mut record.source.has_told, true);
+        let is_relist = is_relist && has_told;
+        let known = &record.observed.endpoints;
+        let missing = record.suspects.hear(known, set, is_relist, Instant::now());
+        if missing > 0 {
+            warn!(%service, source = record.source.kind, endpoints = missing,
+                "a new list misses most endpoints; they are kept for a while, last in order");
+        }
+        let set = record.suspects.with(Instant::now());
+        self.observed(service, &set);
+    }
+
+    /// What is still missing is gone now.
+    pub(super) fn suspects_due(&mut self, now: Instant) {
+        let due = |(service, record): (&ServiceName, &super::registry::Record)| {
+            let is_due = record.suspects.until().is_some_and(|until| until <= now);
+            is_due.then(|| service.clone())
+        };
+        for service in self.services.iter().filter_map(due).collect::<Vec<_>>() {
+            if let Some(record) = self.services.get_mut(&service) {
+                let set = record.suspects.with(now);
+                self.observed(&service, &set);
+            }
         }
     }
 

@@ -14,6 +14,8 @@ pub enum State {
     Ready,
     /// Out of rotation, reversibly.
     NotReady,
+    /// Missing in a list, and used when nobody else can serve (P9).
+    Suspect,
     /// On its way out; with the reason `fallback` still serving (P7).
     Draining,
     /// Out, with nothing in flight.
@@ -24,7 +26,13 @@ pub enum State {
 
 impl State {
     /// All of them, as metrics need them.
-    pub const ALL: [Self; 4] = [Self::Ready, Self::NotReady, Self::Draining, Self::Drained];
+    pub const ALL: [Self; 5] = [
+        Self::Ready,
+        Self::NotReady,
+        Self::Suspect,
+        Self::Draining,
+        Self::Drained,
+    ];
 
     /// The word of the interface.
     #[must_use]
@@ -32,6 +40,7 @@ impl State {
         match self {
             Self::Ready => "ready",
             Self::NotReady => "not_ready",
+            Self::Suspect => "suspect",
             Self::Draining => "draining",
             Self::Drained => "drained",
             Self::Gone => "gone",

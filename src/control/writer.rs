@@ -192,13 +192,16 @@ impl Writer {
     fn next_wake(&self) -> Option<Instant> {
         let waiting = self.waiters.iter().filter_map(|waiter| waiter.until).min();
         let reload = self.reload.as_ref().map(|reload| reload.until);
-        [self.plan.next(), waiting, reload]
+        let services = self.services.values();
+        let suspects = services.filter_map(|record| record.suspects.until()).min();
+        [self.plan.next(), waiting, reload, suspects]
             .into_iter()
             .flatten()
             .min()
     }
 
     fn timer(&mut self, now: Instant) {
+        self.suspects_due(now);
         let due = self.plan.due(now);
         if due.is_empty() {
             return;
@@ -331,7 +334,7 @@ impl Writer {
                     self.shutting.push(newest.life.endpoint().id());
                     return true;
                 }
-                changed && matches!(newest.standing, Standing::Ready | Standing::Fallback)
+                changed && !matches!(newest.standing, Standing::NotReady | Standing::Closed)
             }
             Step::Close => {
                 let Some(newest) = entry.newest.as_mut() else {

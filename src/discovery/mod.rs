@@ -91,6 +91,8 @@ pub enum ObservedState {
         /// Still answers.
         serving: bool,
     },
+    /// Takes new work when nobody else can: it was ready, and is missing in a list (P9). No source says so.
+    Suspect,
 }
 
 /// All that a source knows of one service, at one moment. Keys are unique.

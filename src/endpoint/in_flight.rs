@@ -7,8 +7,10 @@ use super::Endpoint;
 /// Why work was admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
-    /// The endpoint was not draining.
+    /// The endpoint was in rotation.
     Ready,
+    /// It is missing in a list, and serves because nobody else can (P9).
+    Suspect,
     /// It drains, and serves because nobody else can (P7).
     Fallback,
     /// It drains, and the work belongs there by an affinity that says so (P14).
@@ -23,11 +25,19 @@ pub struct InFlight {
 }
 
 impl Admission {
-    pub(super) fn new(fallback: bool) -> Self {
-        if fallback {
-            Self::Fallback
-        } else {
-            Self::Ready
+    /// Whether the endpoint drains.
+    #[must_use]
+    pub const fn is_draining(self) -> bool {
+        self.why().is_some()
+    }
+
+    /// The state of the endpoint, as the access log has it.
+    #[must_use]
+    pub const fn state(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Suspect => "suspect",
+            Self::Fallback | Self::Affinity => "draining",
         }
     }
 
@@ -35,7 +45,7 @@ impl Admission {
     #[must_use]
     pub const fn why(self) -> Option<&'static str> {
         match self {
-            Self::Ready => None,
+            Self::Ready | Self::Suspect => None,
             Self::Fallback => Some("fallback"),
             Self::Affinity => Some("affinity"),
         }

@@ -149,13 +149,13 @@ impl Endpoint {
         &self.about
     }
 
-    /// Takes a place in flight. `fallback` tells that it drains and serves all the same (P7).
+    /// Takes a place in flight. `admission` tells why the caller comes here.
     ///
     /// # Errors
     /// [`Refused::Draining`] once the drain began, whatever snapshot the caller holds (law 5).
-    pub fn acquire(self: &Arc<Self>, fallback: bool) -> Result<InFlight, Refused> {
+    pub fn acquire(self: &Arc<Self>, admission: Admission) -> Result<InFlight, Refused> {
         self.gate.enter()?;
-        Ok(self.admitted(Admission::new(fallback)))
+        Ok(self.admitted(admission))
     }
 
     /// The same for a session that belongs here: it is admitted also while the endpoint drains and is kept open to its
@@ -163,12 +163,12 @@ impl Endpoint {
     ///
     /// # Errors
     /// [`Refused::Draining`] once it is closed to them, too.
-    pub fn acquire_session(self: &Arc<Self>, fallback: bool) -> Result<InFlight, Refused> {
+    pub fn acquire_session(self: &Arc<Self>, admission: Admission) -> Result<InFlight, Refused> {
         let narrow = self.gate.enter_session()?;
         Ok(self.admitted(if narrow {
             Admission::Affinity
         } else {
-            Admission::new(fallback)
+            admission
         }))
     }
 
@@ -179,7 +179,7 @@ impl Endpoint {
     /// Notes a request that starts although the drain is known: it has a connection, and is about to be written.
     pub fn count_start(&self, admission: Admission) {
         match admission {
-            Admission::Ready => {}
+            Admission::Ready | Admission::Suspect => {}
             Admission::Fallback => count(&self.tally.fallback),
             Admission::Affinity => count(&self.tally.affinity),
         }
@@ -193,7 +193,7 @@ impl Endpoint {
     /// Notes that a request did not start after all: not a byte of it was written.
     pub fn count_unstarted(&self, admission: Admission) {
         let started = match admission {
-            Admission::Ready => return,
+            Admission::Ready | Admission::Suspect => return,
             Admission::Fallback => &self.tally.fallback,
             Admission::Affinity => &self.tally.affinity,
         };
@@ -325,10 +325,10 @@ mod tests {
     fn refuses_after_drain_and_tells_the_edge_once() {
         let (life, mut told) = life();
         let endpoint = life.endpoint().clone();
-        let first = endpoint.acquire(false).unwrap();
-        let second = endpoint.acquire(false).unwrap();
+        let first = endpoint.acquire(Admission::Ready).unwrap();
+        let second = endpoint.acquire(Admission::Ready).unwrap();
         assert_eq!(life.drain(), 2);
-        assert!(endpoint.acquire(false).is_err(), "P1");
+        assert!(endpoint.acquire(Admission::Ready).is_err(), "P1");
         drop(first);
         assert!(told.try_recv().is_err());
         drop(second);
@@ -342,7 +342,7 @@ mod tests {
     #[test]
     fn cannot_be_buried_with_work_inside() {
         let (life, _told) = life();
-        let place = life.endpoint().acquire(false).unwrap();
+        let place = life.endpoint().acquire(Admission::Ready).unwrap();
         life.drain();
         let life = life.bury().unwrap_err();
         drop(place);
@@ -353,12 +353,12 @@ mod tests {
     fn counts_what_was_given_back_and_what_has_started() {
         let (life, _told) = life();
         let endpoint = life.endpoint();
-        endpoint.acquire(true).unwrap().give_back();
+        endpoint.acquire(Admission::Fallback).unwrap().give_back();
         assert_eq!(
             (endpoint.given_back(), endpoint.started_in_fallback()),
             (1, 0)
         );
-        let place = endpoint.acquire(true).unwrap();
+        let place = endpoint.acquire(Admission::Fallback).unwrap();
         endpoint.count_start(place.admission());
         assert_eq!(endpoint.started_in_fallback(), 1);
         endpoint.count_unstarted(place.admission());

@@ -10,7 +10,6 @@ use tokio::time::Instant;
 
 use super::admit::Attempt;
 use super::{Downstream, Failure, Proxy, headers};
-use crate::endpoint::Admission;
 use crate::pool::Connection;
 use crate::snapshot::Service;
 use crate::telemetry::{Client, Record, Try};
@@ -96,7 +95,7 @@ impl Account {
     pub(super) fn attempt(&mut self, attempt: &Attempt, connection: Option<&Connection>) {
         self.last = Some(Try {
             endpoint: attempt.endpoint().clone(),
-            draining: attempt.admission() != Admission::Ready,
+            endpoint_state: attempt.admission().state(),
             connection: connection.map(Connection::id),
             reused: connection.is_some_and(|connection| connection.requests() > 1),
             connection_request: connection.map(Connection::requests),

@@ -216,7 +216,7 @@ impl Proxy {
         if matches!(checkout, Checkout::Full) {
             return None;
         }
-        let admission = pin.admission(flow.service.load().is_fallback());
+        let admission = pin.admission(flow.service.load().admission());
         let slot = pin.slot().clone();
         Some(seated(flow, slot, Place::Pinned(pin, admission), checkout))
     }

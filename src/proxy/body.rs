@@ -22,7 +22,7 @@ use super::failure::{UNAVAILABLE, add_grpc_status};
 use super::upload::{Upload, UploadError};
 use super::{Downstream, Proxy};
 use crate::ending::{EventEnds, Grpc, Kind, Messages, web_trailers};
-use crate::endpoint::{Admission, Work};
+use crate::endpoint::Work;
 use crate::pool::h1::{Length, Piece};
 use crate::pool::{self, Connection, Signal};
 use crate::snapshot::ServiceSettings;
@@ -464,7 +464,7 @@ impl Live {
     /// Both directions are over: the connection may carry another request, if it can. One to an endpoint that
     /// was draining has been told to close.
     fn done(self) {
-        let stays = self.attempt.admission() == Admission::Ready;
+        let stays = !self.attempt.admission().is_draining();
         if self.upload.is_whole() && self.connection.is_reusable() && stays {
             self.attempt.checkin(self.connection);
         }

@@ -12,7 +12,7 @@ use super::headers::{self, Last};
 use super::retry::Failed;
 use super::upload::UploadError;
 use super::{Failure, Flow, Proxy, stream_head};
-use crate::endpoint::{Admission, EndpointId, Work};
+use crate::endpoint::{EndpointId, Work};
 use crate::pool::h1::{Asked, Head, ReadError};
 use crate::pool::{Connection, Signal};
 
@@ -95,7 +95,7 @@ impl Proxy {
     ) -> Result<(), Failure> {
         let framing = flow.upload.framing();
         let last = Last {
-            close: attempt.admission() != Admission::Ready,
+            close: attempt.admission().is_draining(),
             upgrade: flow.upgrade.as_deref(),
         };
         match connection {

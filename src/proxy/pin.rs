@@ -121,16 +121,14 @@ impl Pin {
         &self.seat.slot
     }
 
-    /// How a request is admitted that comes now. `fallback`: nobody of its service is in rotation.
-    pub(super) fn admission(&self, fallback: bool) -> Admission {
+    /// How a request is admitted that comes now, to a service that admits others so.
+    pub(super) fn admission(&self, others: Admission) -> Admission {
         if self.seat.ticket.moment().is_some()
             || self.endpoint().phase() != crate::gate::Phase::Ready
         {
             Admission::Affinity
-        } else if fallback {
-            Admission::Fallback
         } else {
-            Admission::Ready
+            others
         }
     }
 

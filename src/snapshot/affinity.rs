@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use http::HeaderName;
 
 use crate::balance::{PickContext, Picker, Policy, hash_key};
-use crate::endpoint::{EndpointKey, InFlight, Member, ServiceName};
+use crate::endpoint::{Admission, EndpointKey, InFlight, Member, ServiceName};
 
 /// What keeps a client's requests on one endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -114,7 +114,7 @@ impl Homes {
     pub(super) fn enter(
         &self,
         session: u64,
-        fallback: bool,
+        admission: Admission,
         ask: &mut super::Ask<'_>,
     ) -> Option<InFlight> {
         let avoided = |member: &Member| ask.avoid.contains(&member.endpoint.id());
@@ -142,7 +142,7 @@ impl Homes {
             return None;
         }
         // Refused: it drains since, and the session picks anew.
-        member.endpoint.acquire_session(fallback).ok()
+        member.endpoint.acquire_session(admission).ok()
     }
 }
 
@@ -155,7 +155,7 @@ mod tests {
 
     use super::super::{AllDraining, Ask, Service, ServiceSettings, Tiers};
     use super::*;
-    use crate::endpoint::{About, Admission, Life};
+    use crate::endpoint::{About, Life};
 
     fn life(key: &str) -> Life {
         let about = About {
@@ -281,11 +281,14 @@ mod tests {
                     .all(|place| place.admission() == Admission::Affinity)
             );
             assert!(at_b.count() > if keeps { 0 } else { 20 });
-            assert!(b.endpoint().acquire(false).is_err(), "P1 for everyone else");
+            assert!(
+                b.endpoint().acquire(Admission::Ready).is_err(),
+                "P1 for everyone else"
+            );
         }
         let started = b.endpoint().started_by_affinity();
         b.drain();
-        assert!(b.endpoint().acquire_session(false).is_err());
+        assert!(b.endpoint().acquire_session(Admission::Ready).is_err());
         assert_eq!(b.endpoint().started_by_affinity(), started);
     }
 

@@ -1,4 +1,4 @@
-//! A service as workers see it: its members in two tiers, and the choice between them.
+//! A service as workers see it: its members in tiers, and the choice between them.
 
 use std::sync::{Arc, OnceLock};
 
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::affinity::Homes;
 use super::{RetryBudget, ServiceSettings, WaitingRoom};
 use crate::balance::{Candidate, PickContext, Picker};
-use crate::endpoint::{EndpointId, InFlight, Member, ServiceName};
+use crate::endpoint::{Admission, EndpointId, InFlight, Member, ServiceName};
 
 /// A service: what stays for as long as it is configured, and the pointer to what changes.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub struct ServiceSnapshot {
     primary: Rank,
     /// Those that fill in when nobody is in rotation (P7).
     fallback: Rank,
+    /// Those that are missing in a list (P9): the last in order.
+    suspect: Rank,
     /// Those that drain and are open to their sessions until their deadline (P14).
     kept: Vec<Member>,
     /// Where sessions are at home: built by the first request that has one, since an update must not wait for it (P2).
@@ -40,6 +42,8 @@ pub struct Tiers {
     pub primary: Vec<Member>,
     /// Those that fill in when nobody is in rotation (P7).
     pub fallback: Vec<Member>,
+    /// Those that are missing in a list (P9): the last in order.
+    pub suspect: Vec<Member>,
     /// Those that drain and are open to their sessions until their deadline (P14).
     pub kept: Vec<Member>,
 }
@@ -133,6 +137,7 @@ impl ServiceSnapshot {
         Self {
             primary: rank(tiers.primary),
             fallback: rank(tiers.fallback),
+            suspect: rank(tiers.suspect),
             kept: tiers.kept,
             homes: OnceLock::new(),
             settings,
@@ -154,13 +159,13 @@ impl ServiceSnapshot {
             let members = rank.members.iter().chain(&self.kept).cloned().collect();
             Homes::build(&self.settings.affinity, &self.settings.name, members)
         });
-        let (_, fallback) = self.rank();
-        homes.as_ref()?.enter(session, fallback, ask)
+        let (_, admission) = self.rank();
+        homes.as_ref()?.enter(session, admission, ask)
     }
 
-    /// Whether nobody is in rotation, so that those who drain serve (P7).
+    /// Why whoever comes now is admitted: nobody may be in rotation, so that those who drain serve (P7).
     #[must_use]
-    pub fn is_fallback(&self) -> bool {
+    pub fn admission(&self) -> Admission {
         self.rank().1
     }
 
@@ -170,7 +175,7 @@ impl ServiceSnapshot {
     /// # Errors
     /// [`NotChosen`]: ask again with a newer snapshot, or do without.
     pub fn choose(&self, ask: &mut Ask<'_>) -> Result<InFlight, NotChosen> {
-        let (rank, fallback) = self.rank();
+        let (rank, admission) = self.rank();
         let excluded: Vec<usize> = if ask.avoid.is_empty() {
             Vec::new()
         } else {
@@ -186,19 +191,19 @@ impl ServiceSnapshot {
         };
         rank.members[picked]
             .endpoint
-            .acquire(fallback)
+            .acquire(admission)
             .map_err(|_| NotChosen::Stale)
     }
 
     /// Takes a place at whoever still gives one, the ejected last: the last resort after stale picks.
     #[must_use]
     pub fn scan(&self, avoid: &[EndpointId], now: Instant) -> Option<InFlight> {
-        let (rank, fallback) = self.rank();
+        let (rank, admission) = self.rank();
         let enter = |out: bool| {
             rank.members
                 .iter()
                 .filter(|member| member.may_take(avoid) && member.is_out(now) == out)
-                .find_map(|member| member.endpoint.acquire(fallback).ok())
+                .find_map(|member| member.endpoint.acquire(admission).ok())
         };
         enter(false).or_else(|| enter(true))
     }
@@ -210,16 +215,22 @@ impl ServiceSnapshot {
         rank.members.iter().any(|member| member.may_take(avoid))
     }
 
-    fn rank(&self) -> (&Rank, bool) {
-        if self.primary.members.iter().any(|member| member.weight > 0) {
-            (&self.primary, false)
+    fn rank(&self) -> (&Rank, Admission) {
+        if self.primary.serves() {
+            (&self.primary, Admission::Ready)
+        } else if self.fallback.serves() || !self.suspect.serves() {
+            (&self.fallback, Admission::Fallback)
         } else {
-            (&self.fallback, true)
+            (&self.suspect, Admission::Suspect)
         }
     }
 }
 
 impl Rank {
+    fn serves(&self) -> bool {
+        self.members.iter().any(|member| member.weight > 0)
+    }
+
     fn pick(&self, ask: &mut Ask<'_>, excluded: &[usize]) -> Option<usize> {
         let mut cx = PickContext {
             now: ask.now,

@@ -73,8 +73,8 @@ impl fmt::Display for Client {
 pub struct Try {
     /// Where.
     pub endpoint: Arc<Endpoint>,
-    /// Whether the endpoint was draining, as the fallback or by affinity, when the attempt was admitted.
-    pub draining: bool,
+    /// The endpoint's state when the attempt was admitted.
+    pub endpoint_state: &'static str,
     /// The upstream connection; none when none came about.
     pub connection: Option<u64>,
     /// Whether it had served before.
@@ -204,7 +204,7 @@ impl<'a> Line<'a> {
             endpoint: about.map(|about| about.key.as_str()),
             address: about.map(|about| about.address),
             pod: about.and_then(|about| about.pod.as_deref()),
-            endpoint_state: last.map(Try::state),
+            endpoint_state: last.map(|last| last.endpoint_state),
             connection: last.and_then(|last| last.connection),
             reused: last.and_then(|last| last.connection.map(|_| last.reused)),
             connection_request: last.and_then(|last| last.connection_request),
@@ -224,18 +224,12 @@ impl<'a> TryLine<'a> {
             endpoint: about.key.as_str(),
             address: about.address,
             pod: about.pod.as_deref(),
-            endpoint_state: attempt.state(),
+            endpoint_state: attempt.endpoint_state,
             connection: attempt.connection,
             reused: attempt.reused,
             connection_request: attempt.connection_request,
             reason: attempt.reason,
         }
-    }
-}
-
-impl Try {
-    fn state(&self) -> &'static str {
-        if self.draining { "draining" } else { "ready" }
     }
 }
 

@@ -6,6 +6,7 @@ mod fallbacks;
 mod identities;
 mod leaving;
 mod limits;
+mod relists;
 mod told;
 
 use std::time::{Duration, SystemTime};

@@ -288,6 +288,13 @@ impl World {
             .unwrap();
     }
 
+    /// A list that has only these, after the watch was lost.
+    pub(crate) fn relist(&self, numbers: std::ops::Range<usize>) {
+        let all: Vec<Observed> = numbers.map(observed).collect();
+        let list = Arc::new(Observation::from(all));
+        self.source.send(Heard::Relist(list)).unwrap();
+    }
+
     /// The source says something else of one endpoint.
     pub(crate) fn list(&self, number: usize, change: impl FnOnce(&mut Option<Observed>)) {
         let mut listed = self.listed.borrow()[number].clone();

@@ -135,8 +135,8 @@ fn settle_rivals(endpoints: &mut [Observed], order: &[usize]) {
         };
         best.insert(endpoints[winner].address, winner);
         endpoints[loser].state = match endpoints[loser].state {
-            ObservedState::Ready | ObservedState::NotReady => ObservedState::NotReady,
             ObservedState::Draining { .. } => ObservedState::Draining { serving: false },
+            _ => ObservedState::NotReady,
         };
     }
 }
@@ -145,7 +145,7 @@ fn worth(state: ObservedState) -> u8 {
     match state {
         ObservedState::Ready => 3,
         ObservedState::Draining { serving: true } => 2,
-        ObservedState::NotReady => 1,
+        ObservedState::NotReady | ObservedState::Suspect => 1,
         ObservedState::Draining { serving: false } => 0,
     }
 }

@@ -244,7 +244,7 @@ impl Lives {
                     life.state = State::Draining;
                 }
             }
-            State::Ready | State::NotReady | State::Draining => {
+            State::Ready | State::NotReady | State::Suspect | State::Draining => {
                 let fallback = (to == State::Draining).then_some(at);
                 let open = self
                     .all
@@ -349,7 +349,7 @@ impl Known {
         };
         let serves = match listed.state {
             ObservedState::Ready => self.asked.is_some(),
-            ObservedState::NotReady => false,
+            ObservedState::NotReady | ObservedState::Suspect => false,
             ObservedState::Draining { serving } => serving,
         };
         serves && !self.settled
