@@ -29,6 +29,7 @@ mod layers;
 mod leaving;
 mod limits;
 mod log;
+mod real;
 mod refusal;
 mod reload;
 mod request;
