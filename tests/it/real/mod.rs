@@ -5,5 +5,6 @@
 
 mod grpc;
 mod program;
+mod websocket;
 
 use program::Program;

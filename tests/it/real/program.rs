@@ -71,6 +71,12 @@ impl Program {
         }
     }
 
+    /// Waits for the next fact that nobody has taken, and takes it.
+    #[track_caller]
+    pub(super) fn next(&self) -> Value {
+        self.take("anything", |_| true)
+    }
+
     /// Waits for the next fact of this name that nobody has taken, and takes it.
     #[track_caller]
     pub(super) fn fact(&self, name: &str) -> Value {
@@ -80,10 +86,14 @@ impl Program {
     /// Waits for the next fact of this name that is the one, and takes it.
     #[track_caller]
     pub(super) fn fact_where(&self, name: &str, is_it: impl Fn(&Value) -> bool) -> Value {
-        let of = |fact: &Value| fact["fact"] == name && is_it(fact);
+        self.take(name, |fact| fact["fact"] == name && is_it(fact))
+    }
+
+    #[track_caller]
+    fn take(&self, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
         let mut lines = self.told.lines.lock().unwrap();
         loop {
-            if let Some(place) = lines.facts.iter().position(of) {
+            if let Some(place) = lines.facts.iter().position(&is_it) {
                 return lines.facts.remove(place);
             }
             let (next, waited) = self.told.news.wait_timeout(lines, PATIENCE).unwrap();
@@ -92,7 +102,7 @@ impl Program {
                 let (facts, last) = (lines.facts.clone(), lines.last.clone());
                 drop(lines);
                 panic!(
-                    "{} did not tell of {name:?}, but of {facts:#?}, and said {last:?}",
+                    "{} did not tell of {what:?}, but of {facts:#?}, and said {last:?}",
                     self.script
                 );
             }
