@@ -3,6 +3,7 @@
 //!
 //! The programs are scripts of `tests/real`, run by the Python that `tests/setup.sh` installs under `target/real`, and curl.
 
+mod boundaries;
 mod grpc;
 mod program;
 mod websocket;
