@@ -4,6 +4,7 @@
 //! The programs are scripts of `tests/real`, run by the Python that `tests/setup.sh` installs under `target/real`, and curl.
 
 mod boundaries;
+mod curl;
 mod grpc;
 mod program;
 mod websocket;
