@@ -38,5 +38,6 @@ mod rollout;
 mod shutdown;
 mod smuggling;
 mod state;
+mod streams_rollout;
 mod tunnel;
 mod upstream_tls;
