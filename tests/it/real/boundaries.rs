@@ -259,3 +259,22 @@ fn a_grpc_stream_ends_between_two_messages_wherever_the_drain_finds_it() {
     }
     assert_eq!(scene.tidegate.report("a")["cut"]["stream"], count as u64);
 }
+
+#[test]
+fn a_grpc_stream_that_finds_no_end_of_its_message_is_an_error_and_no_message() {
+    let scene = Scene::start();
+    let client = Program::start("grpc_client.py", &[&scene.tidegate.address().to_string()]);
+    client.tell(&json!({ "method": "held_stream", "path": "/held/0", "requests": [""] }));
+    let exchange = scene.held(1).remove(0);
+    exchange.send(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/grpc\r\nTransfer-Encoding: chunked\r\n\r\n",
+    );
+    chunk(&exchange, b"\0\0\0\0\x03one\0\0\0\0\x03tw");
+    scene.drain();
+    let end = client.fact("end");
+    // What grpcio makes of a reset stream.
+    assert_eq!(
+        (&end["code"], &end["messages"]),
+        (&json!("INTERNAL"), &json!(["one"]))
+    );
+}
