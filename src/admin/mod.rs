@@ -28,7 +28,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use tower_http::timeout::TimeoutLayer;
 
-pub use serve::{BindError, bind, serve};
+pub use serve::{BindError, Until, bind, serve};
 
 use crate::control::Handle;
 

@@ -66,23 +66,48 @@ pub fn bind(address: SocketAddr) -> Result<std::net::TcpListener, BindError> {
     })
 }
 
-/// Serves connections until told to stop. Then streams end, calls under way have a moment to be answered, and it returns.
+/// When it ends.
+#[derive(Debug, Clone)]
+pub struct Until {
+    /// Accepts no more: streams end, and each connection ends with the answer that it waits for.
+    handed_over: CancellationToken,
+    /// Calls under way have a moment to be answered, and it returns.
+    stop: CancellationToken,
+}
+
+impl Until {
+    /// Until it is stopped.
+    #[must_use]
+    pub fn stopped(stop: CancellationToken) -> Self {
+        Self {
+            handed_over: stop.child_token(),
+            stop,
+        }
+    }
+
+    /// Another process accepts on the same sockets.
+    pub fn hand_over(&self) {
+        self.handed_over.cancel();
+    }
+}
+
+/// Serves connections until told to stop.
 ///
 /// # Errors
 /// When the socket cannot be given to the runtime; nothing that a client does ends it.
 pub async fn serve(
     listener: std::net::TcpListener,
     router: Router,
-    stop: CancellationToken,
+    until: Until,
 ) -> io::Result<()> {
-    serve_up_to(CONNECTIONS_MAX, listener, router, stop).await
+    serve_up_to(CONNECTIONS_MAX, listener, router, until).await
 }
 
 pub(super) async fn serve_up_to(
     most: usize,
     listener: std::net::TcpListener,
     router: Router,
-    stop: CancellationToken,
+    until: Until,
 ) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
     let places = Arc::new(Semaphore::new(most));
@@ -91,7 +116,7 @@ pub(super) async fn serve_up_to(
     loop {
         let accepted = tokio::select! {
             biased;
-            () = stop.cancelled() => break,
+            () = until.handed_over.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
         let stream = match accepted {
@@ -106,25 +131,23 @@ pub(super) async fn serve_up_to(
             warn!("an admin connection is closed: there are too many");
             continue;
         };
-        let (router, stop) = (router.clone(), stop.clone());
+        let (router, until) = (router.clone(), until.clone());
         connections.spawn(async move {
-            if let Err(error) = connection(stream, router, stop).await {
+            if let Err(error) = connection(stream, router, until).await {
                 debug!(%error, "an admin connection failed");
             }
             drop(place);
         });
         spare.refill(&listener);
     }
+    // Whoever comes now comes to the other process, if there is one.
+    drop((listener, spare));
     connections.close();
     connections.wait().await;
     Ok(())
 }
 
-async fn connection(
-    stream: TcpStream,
-    router: Router,
-    stop: CancellationToken,
-) -> Result<(), hyper::Error> {
+async fn connection(stream: TcpStream, router: Router, until: Until) -> Result<(), hyper::Error> {
     // A socket that takes no options still works; a client that does not take its answer is given up by the system.
     let _ = stream.set_nodelay(true);
     let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(UNREAD_MAX));
@@ -133,7 +156,7 @@ async fn connection(
     };
     let known = Connection {
         local,
-        stop: stop.clone(),
+        stop: until.handed_over.clone(),
     };
     let service = service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(Body::new);
@@ -149,7 +172,13 @@ async fn connection(
     tokio::select! {
         biased;
         served = serving.as_mut() => return served,
-        () = stop.cancelled() => serving.as_mut().graceful_shutdown(),
+        () = until.handed_over.cancelled() => {}
+    }
+    serving.as_mut().graceful_shutdown();
+    tokio::select! {
+        biased;
+        served = serving.as_mut() => return served,
+        () = until.stop.cancelled() => {}
     }
     // An error means that the time is over: what is still asked, nobody can answer any more.
     tokio::time::timeout(LAST_MOMENT, serving)

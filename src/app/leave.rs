@@ -9,19 +9,10 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::info;
 
-use super::{App, Signals};
+use super::App;
+use super::signals::Signals;
 use crate::server::Plan;
 use crate::worker::{Left, Mail};
-
-/// What a signal asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ask {
-    Reload,
-    Leave {
-        /// With the wait period.
-        wait: bool,
-    },
-}
 
 /// How long the last lines may take to be written.
 const LAST_WORDS_MIN: Duration = Duration::from_millis(50);
@@ -95,6 +86,7 @@ impl App {
     /// Ends the threads and tasks. The admin side answers until here.
     async fn finish(&mut self, limit: Duration) {
         self.mail.clear();
+        self.admin_sockets.clear();
         self.stop.cancel();
         self.tasks.close();
         // An event stream that nobody reads may hold its connection; nothing depends on its end.

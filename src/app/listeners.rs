@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use tracing::info;
 
 use super::App;
+use super::inherited::{Inherited, Kind};
 use crate::net::{bind_listeners, tls};
 use crate::server::{self, Crowd, Door, Plan};
 use crate::worker::Mail;
@@ -32,6 +33,28 @@ pub(super) struct Place {
 }
 
 impl Listening {
+    /// At the start, for so many workers: on the sockets that are there for it, or on new ones.
+    pub(super) fn first(
+        settings: &server::Settings,
+        workers: usize,
+        inherited: &mut Inherited,
+    ) -> anyhow::Result<Self> {
+        let sockets = inherited.take(Kind::Listener, &settings.name, settings.address);
+        let Some(mut sockets) = sockets else {
+            return Self::bind(settings, workers);
+        };
+        let tls = acceptor(settings)?;
+        // Workers without a socket share one: a new one would be filled before anybody knows that this process will serve.
+        while let Some(missing) = workers.checked_sub(sockets.len())
+            && missing > 0
+            && !sockets.is_empty()
+        {
+            let more = cloned(&sockets[..missing.min(sockets.len())]);
+            sockets.extend(more.with_context(|| place(settings))?);
+        }
+        Ok(Self::of(settings, tls, sockets))
+    }
+
     /// Binds it for so many workers.
     pub(super) fn bind(settings: &server::Settings, workers: usize) -> anyhow::Result<Self> {
         let tls = acceptor(settings)?;
@@ -135,12 +158,18 @@ impl App {
                 .await;
         }
         for name in change.handed_over {
-            self.forget_place(&name);
-            self.tell_workers(|| Mail::HandOver(name.clone())).await;
+            self.hand_over_listener(&name).await;
         }
         for listening in change.come {
             self.listen(listening).await;
         }
+    }
+
+    /// Somebody else goes on with its sockets.
+    pub(super) async fn hand_over_listener(&mut self, name: &str) {
+        let name: Arc<str> = name.into();
+        self.forget_place(&name);
+        self.tell_workers(|| Mail::HandOver(name.clone())).await;
     }
 
     /// Drops our own handles on its sockets; the workers have theirs.

@@ -3,13 +3,16 @@
 mod certificates;
 mod changes;
 mod descriptors;
+mod inherited;
 mod leave;
 mod listeners;
 mod reload;
 mod scrape;
+mod signals;
+mod start;
+mod upgrade;
 
 use std::net::TcpListener;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -17,26 +20,27 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::info;
+use tracing::{error, info};
 
-use crate::admin::{self, Admin, Probes};
+pub use inherited::Inherited;
+pub use upgrade::Predecessor;
+
+use crate::admin::{self, Admin, Probes, Until};
 use crate::config::Config;
-use crate::control::{self, BuildSource, Desired, DesiredService, Handle, Writer};
-use crate::discovery::{self, File, Fixed};
-use crate::kubernetes::Cluster;
-use crate::proxy;
+use crate::control::{self, Desired, DesiredService, Handle};
 use crate::snapshot::Publisher;
 use crate::telemetry::{AccessLog, AccessLogEnd, Format, Metrics};
-use crate::worker::{self, Mail, Mailboxes, Worker, mailboxes};
+use crate::worker::{Mail, mailboxes};
 use certificates::Certificates;
-use changes::Changes;
-use leave::Ask;
+use inherited::{Kind, Set};
 use listeners::{Listening, Place};
 use reload::{InForce, LastReload};
+use signals::Signals;
+use start::{start_workers, start_writer};
+use upgrade::Program;
 
 /// What is decided outside the config.
 #[derive(Debug, Clone, Copy)]
@@ -51,14 +55,17 @@ pub struct Options {
 #[derive(Debug)]
 pub struct Bound {
     config: Config,
+    program: Program,
     listeners: Vec<Listening>,
-    admin: TcpListener,
-    probes: Option<TcpListener>,
+    admin: Vec<(Kind, TcpListener)>,
+    /// What it goes on with of those that listened before it.
+    adopted: Vec<(Kind, String)>,
     workers: usize,
 }
 
 /// A proxy that runs.
 pub struct App {
+    program: Program,
     in_force: InForce,
     mail: Vec<tokio::sync::mpsc::Sender<Mail>>,
     handle: Handle,
@@ -67,6 +74,9 @@ pub struct App {
     admin_settings: watch::Sender<Arc<admin::Settings>>,
     last_reload: Arc<Mutex<LastReload>>,
     places: Vec<Place>,
+    /// Those of the admin side, for whoever goes on with them.
+    admin_sockets: Vec<Set>,
+    admin_until: Until,
     certificates: Certificates,
     threads: Vec<JoinHandle<()>>,
     log: Option<AccessLog>,
@@ -75,15 +85,23 @@ pub struct App {
     tasks: TaskTracker,
 }
 
+/// Sockets that nobody accepts on yet.
+struct Doors {
+    listeners: Vec<Listening>,
+    admin: Vec<(Kind, TcpListener)>,
+    admin_settings: watch::Receiver<Arc<admin::Settings>>,
+}
+
 /// How long accepting waits for the first sets: connections wait in the kernel's queue, which is better than a 503.
 const FIRST_SETS: Duration = Duration::from_secs(1);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 impl Bound {
-    /// Binds every address of a config.
+    /// Binds every address of a config, but those that are inherited.
     ///
     /// # Errors
     /// The first address that cannot be had, and why.
-    pub fn bind(config: Config) -> anyhow::Result<Self> {
+    pub fn bind(config: Config, mut inherited: Inherited) -> anyhow::Result<Self> {
         let workers = match config.workers {
             Some(workers) => workers,
             None => std::thread::available_parallelism().map_or(1, usize::from),
@@ -92,24 +110,29 @@ impl Bound {
             std::fs::create_dir_all(dir).with_context(|| format!("state_dir {}", dir.display()))?;
         }
         certificates::read_for(&config.services)?;
-        let bind = |settings| Listening::bind(settings, workers);
+        let bind = |settings| Listening::first(settings, workers, &mut inherited);
         let listeners = config
             .listeners
             .iter()
             .map(bind)
             .collect::<Result<_, _>>()?;
-        let admin = admin::bind(config.admin.address).context("admin")?;
-        let probes = config
-            .admin
-            .probes_address
-            .map(admin::bind)
-            .transpose()
-            .context("admin.probes_address")?;
+        let mut admin = Vec::new();
+        for (kind, address) in admin_addresses(&config) {
+            let socket = inherited
+                .take(kind, kind.as_str(), address)
+                .and_then(|mut sockets| sockets.pop());
+            let socket = match socket {
+                Some(socket) => socket,
+                None => admin::bind(address).with_context(|| kind.key())?,
+            };
+            admin.push((kind, socket));
+        }
         Ok(Self {
+            program: Program::of_this_process(),
             config,
             listeners,
             admin,
-            probes,
+            adopted: inherited.taken().to_vec(),
             workers,
         })
     }
@@ -118,17 +141,25 @@ impl Bound {
     ///
     /// # Errors
     /// When a thread or a signal handler cannot be had.
-    pub async fn run(self, options: Options) -> anyhow::Result<ExitCode> {
+    pub async fn run(
+        self,
+        options: Options,
+        predecessor: Option<Predecessor>,
+    ) -> anyhow::Result<ExitCode> {
         let mut signals = Signals::new()?;
-        let app = self.start(options).await?;
+        let app = self.start(options, predecessor).await?;
         app.until_told(&mut signals).await
     }
 
-    /// Starts everything.
+    /// Starts everything. After a process that goes on until this one can serve, if there is one.
     ///
     /// # Errors
-    /// When a thread cannot be had.
-    pub async fn start(self, options: Options) -> anyhow::Result<App> {
+    /// When a thread cannot be had, or that process goes on after all.
+    pub async fn start(
+        self,
+        options: Options,
+        mut predecessor: Option<Predecessor>,
+    ) -> anyhow::Result<App> {
         descriptors::raise_limit();
         let metrics = Metrics::new();
         let publisher = Publisher::new();
@@ -140,33 +171,23 @@ impl Bound {
         } else {
             (AccessLog::none(), None)
         };
-        let mut threads = Vec::new();
-        for (number, inbox) in inboxes.into_iter().enumerate() {
-            let settings = proxy::Settings {
-                worker: number,
-                per_endpoint_metrics: self.config.admin.per_endpoint_metrics,
-                access_log_sample: self.config.access_log_sample,
-                seed: fastrand::u64(..),
-            };
-            let (reader, metrics, log) = (publisher.reader(), metrics.clone(), log.clone());
-            let worker = Worker {
-                settings,
-                reader,
-                metrics,
-                log,
-                inbox,
-            };
-            threads.push(worker::spawn(worker).context("worker")?);
-        }
-        let (handle, tasks, stop) =
-            start_writer(&boxes, publisher, &metrics, self.config.state_dir.clone());
+        let threads = start_workers(&self.config, inboxes, &publisher, &metrics, &log)?;
+        let control = control::Settings {
+            state_dir: self.config.state_dir.clone(),
+            inherited: predecessor.as_mut().map(|before| before.drains.take()),
+            ..control::Settings::default()
+        };
+        let (handle, tasks, stop) = start_writer(&boxes, publisher, &metrics, control);
         let (admin_settings, admin_watch) = watch::channel(Arc::new(self.config.admin.clone()));
         let mut app = App {
+            program: self.program,
             last_reload: Arc::new(Mutex::new(LastReload::first(&self.config))),
             in_force: InForce::new(self.config),
             mail: boxes.mail,
             handle,
             places: Vec::new(),
+            admin_sockets: Vec::new(),
+            admin_until: Until::stopped(stop.clone()),
             certificates: Certificates::new(metrics.clone()),
             metrics,
             probes: Arc::default(),
@@ -182,44 +203,17 @@ impl Bound {
         let (certificates, stop) = (app.certificates.clone(), app.stop.clone());
         app.tasks
             .spawn_local(async move { stop.run_until_cancelled(certificates.run()).await });
-        app.serve_admin(self.admin, self.probes, admin_watch);
-        app.begin(self.listeners).await;
+        let doors = Doors {
+            listeners: self.listeners,
+            admin: self.admin,
+            admin_settings: admin_watch,
+        };
+        match predecessor {
+            None => app.begin(doors).await,
+            Some(predecessor) => app.follow(predecessor, doors, &self.adopted).await?,
+        }
         Ok(app)
     }
-}
-
-/// Starts the writer, on this thread.
-fn start_writer(
-    boxes: &Mailboxes,
-    publisher: Publisher,
-    metrics: &Arc<Metrics>,
-    state_dir: Option<PathBuf>,
-) -> (Handle, TaskTracker, CancellationToken) {
-    let (handle, inbox) = control::channel();
-    let writer = Writer::new(
-        control::Settings {
-            state_dir,
-            ..control::Settings::default()
-        },
-        inbox,
-        boxes.commands.clone(),
-        publisher,
-        metrics.clone(),
-        build(),
-    );
-    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    tasks.spawn_local(writer.run(stop.clone()));
-    (handle, tasks, stop)
-}
-
-/// Builds sources: here, since those of Kubernetes stand above the writer that starts them.
-fn build() -> BuildSource {
-    let cluster = Cluster::default();
-    Box::new(move |settings| match settings {
-        discovery::Settings::List(addresses) => Box::new(Fixed::new(addresses)),
-        discovery::Settings::File { path, port } => Box::new(File::new(path.clone(), port.clone())),
-        discovery::Settings::Kubernetes(service) => cluster.source(service),
-    })
 }
 
 impl App {
@@ -230,10 +224,19 @@ impl App {
     }
 
     /// Services and routes first, then connections: whoever comes finds something.
-    async fn begin(&mut self, listeners: Vec<Listening>) {
+    async fn begin(&mut self, doors: Doors) {
+        self.serve_admin(doors.admin, doors.admin_settings);
+        self.prepare().await;
+        let _ = tokio::time::timeout(FIRST_SETS, self.first_sets(&[])).await;
+        self.accept(doors.listeners).await;
+    }
+
+    async fn prepare(&self) {
         // An error means that the writer is gone, which its own end has told.
         let _ = self.handle.reload(desired(self.in_force.config())).await;
-        let _ = tokio::time::timeout(FIRST_SETS, self.first_sets()).await;
+    }
+
+    async fn accept(&mut self, listeners: Vec<Listening>) {
         for listening in listeners {
             self.listen(listening).await;
         }
@@ -248,23 +251,22 @@ impl App {
         );
     }
 
-    async fn first_sets(&self) {
+    /// Until every source has delivered, but those of some services.
+    async fn first_sets(&self, but: &[String]) {
         let mut events = self.handle.events();
-        while self
-            .handle
-            .waiting_for()
-            .await
-            .is_ok_and(|waiting| !waiting.is_empty())
-        {
-            // Whatever happens, it is worth another look; a lost event is one, too.
-            let _ = events.recv().await;
+        while self.handle.waiting_for().await.is_ok_and(|waiting| {
+            waiting
+                .iter()
+                .any(|name| !but.iter().any(|but| but == name.as_str()))
+        }) {
+            // Whatever happens, it is worth another look; a lost event is one, too. An empty set is none.
+            let _ = tokio::time::timeout(LOOK_AGAIN, events.recv()).await;
         }
     }
 
     fn serve_admin(
-        &self,
-        socket: TcpListener,
-        probes: Option<TcpListener>,
+        &mut self,
+        sockets: Vec<(Kind, TcpListener)>,
         settings: watch::Receiver<Arc<admin::Settings>>,
     ) {
         let last_reload = self.last_reload.clone();
@@ -286,34 +288,31 @@ impl App {
                     .map_or(serde_json::Value::Null, |last| last.describe())
             }),
         };
-        tell_address("admin", &socket);
-        self.tasks
-            .spawn_local(serve(socket, admin::router(&admin), self.stop.clone()));
-        if let Some(socket) = probes {
-            tell_address("probes", &socket);
-            self.tasks.spawn_local(serve(
-                socket,
-                admin::probes_router(&admin),
-                self.stop.clone(),
-            ));
-        }
-    }
-
-    async fn until_told(mut self, signals: &mut Signals) -> anyhow::Result<ExitCode> {
-        let mut changes = Changes::of(std::iter::once(&*self.in_force.config().path));
-        loop {
-            let config = self.in_force.config();
-            let ask = tokio::select! {
-                biased;
-                ask = signals.next() => ask,
-                () = changes.next(), if config.reload_on_change => Ask::Reload,
+        let addresses = admin_addresses(self.in_force.config());
+        for ((kind, socket), (_, address)) in sockets.into_iter().zip(addresses) {
+            tell_address(kind.as_str(), &socket);
+            // Without a descriptor for it it serves all the same; it can only not be handed over.
+            self.admin_sockets.push(Set {
+                kind,
+                name: kind.as_str().into(),
+                address,
+                sockets: socket.try_clone().into_iter().collect(),
+            });
+            let router = match kind {
+                Kind::Probes => admin::probes_router(&admin),
+                _ => admin::router(&admin),
             };
-            match ask {
-                Ask::Reload => self.reload().await,
-                Ask::Leave { wait } => return Ok(self.leave(wait, signals).await),
-            }
+            self.tasks
+                .spawn_local(serve(socket, router, self.admin_until.clone()));
         }
     }
+}
+
+fn admin_addresses(config: &Config) -> Vec<(Kind, std::net::SocketAddr)> {
+    let probes = config.admin.probes_address;
+    std::iter::once((Kind::Admin, config.admin.address))
+        .chain(probes.map(|address| (Kind::Probes, address)))
+        .collect()
 }
 
 fn tell_address(what: &str, socket: &TcpListener) {
@@ -322,9 +321,9 @@ fn tell_address(what: &str, socket: &TcpListener) {
     }
 }
 
-async fn serve(socket: TcpListener, router: axum::Router, stop: CancellationToken) {
-    if let Err(error) = admin::serve(socket, router, stop).await {
-        tracing::error!(%error, "the admin side has ended");
+async fn serve(socket: TcpListener, router: axum::Router, until: Until) {
+    if let Err(error) = admin::serve(socket, router, until).await {
+        error!(%error, "the admin side has ended");
     }
 }
 
@@ -341,41 +340,5 @@ fn desired(config: &Config) -> Desired {
             .iter()
             .map(|route| (route.matcher.clone(), route.service.clone()))
             .collect(),
-    }
-}
-
-/// The signals that mean something.
-struct Signals {
-    term: Signal,
-    int: Signal,
-    hup: Signal,
-}
-
-impl Signals {
-    fn new() -> anyhow::Result<Self> {
-        let listen = |kind| signal(kind).context("signal handler");
-        Ok(Self {
-            term: listen(SignalKind::terminate())?,
-            int: listen(SignalKind::interrupt())?,
-            hup: listen(SignalKind::hangup())?,
-        })
-    }
-
-    async fn next(&mut self) -> Ask {
-        tokio::select! {
-            biased;
-            _ = self.term.recv() => Ask::Leave { wait: true },
-            _ = self.int.recv() => Ask::Leave { wait: false },
-            _ = self.hup.recv() => Ask::Reload,
-        }
-    }
-
-    /// The exit code of the next signal that ends a process: 128 and its number.
-    async fn fatal(&mut self) -> u8 {
-        tokio::select! {
-            biased;
-            _ = self.term.recv() => 143,
-            _ = self.int.recv() => 130,
-        }
     }
 }

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::demo::Proxy;
-use crate::app::{Bound, Options};
+use crate::app::{Bound, Inherited, Options};
 use crate::config::Config;
 use crate::server::Plan;
 use crate::telemetry::Format;
@@ -28,7 +28,7 @@ const GRACE: Duration = Duration::from_secs(5);
 impl Embedded {
     /// Starts it and waits until it serves.
     pub(super) fn start(config: &Path) -> anyhow::Result<Self> {
-        let bound = Bound::bind(Config::read(config)?)?;
+        let bound = Bound::bind(Config::read(config)?, Inherited::default())?;
         let (stop, stopped) = oneshot::channel();
         let (tell, told) = mpsc::channel();
         let thread = std::thread::Builder::new()
@@ -58,10 +58,13 @@ fn serve(
         .context("the runtime cannot be started")?;
     runtime.block_on(async {
         let app = bound
-            .start(Options {
-                format: Format::Text,
-                access_log: false,
-            })
+            .start(
+                Options {
+                    format: Format::Text,
+                    access_log: false,
+                },
+                None,
+            )
             .await?;
         // The command that started it is there, or has gone and ends it at once.
         let _ = tell.send(());

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use super::{Global, LogFormat, output};
-use crate::app::{Bound, Options};
+use crate::app::{Bound, Options, Predecessor};
 use crate::config::{self, Config};
 use crate::telemetry::{self, Format};
 
@@ -25,7 +25,6 @@ pub fn run(path: Option<&Path>, global: &Global) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::FAILURE);
         }
     };
-    let bound = Bound::bind(config)?;
     let format = match global.log_format {
         Some(LogFormat::Text) => Format::Text,
         Some(LogFormat::Json) => Format::Json,
@@ -38,10 +37,15 @@ pub fn run(path: Option<&Path>, global: &Global) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default())
         .context("the runtime cannot be started")?;
-    let code = runtime.block_on(bound.run(Options {
+    let options = Options {
         format,
         access_log: true,
-    }));
+    };
+    let code = runtime.block_on(async {
+        let (predecessor, inherited) = Predecessor::meet().await?.unzip();
+        let bound = Bound::bind(config, inherited.unwrap_or_default())?;
+        bound.run(options, predecessor).await
+    });
     log_end.finish(LAST_LINES);
     code
 }

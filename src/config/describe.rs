@@ -37,6 +37,7 @@ impl Config {
             "shutdown": {
                 "wait_period": write_duration(self.shutdown.wait_period),
                 "grace_period": write_duration(self.shutdown.grace_period),
+                "upgrade_timeout": write_duration(self.shutdown.upgrade_timeout),
             },
             "access_log": { "sample": self.access_log_sample },
             "state_dir": self.state_dir.as_deref().map(written),

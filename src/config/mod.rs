@@ -90,6 +90,8 @@ pub struct Shutdown {
     pub wait_period: Duration,
     /// All over this long after the signal, the wait period included.
     pub grace_period: Duration,
+    /// What a new process may take to be ready after `SIGUSR2`; then the running one goes on.
+    pub upgrade_timeout: Duration,
 }
 
 impl Default for Shutdown {
@@ -97,6 +99,7 @@ impl Default for Shutdown {
         Self {
             wait_period: Duration::from_secs(15),
             grace_period: Duration::from_secs(60),
+            upgrade_timeout: Duration::from_secs(30),
         }
     }
 }

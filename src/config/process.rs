@@ -75,6 +75,12 @@ pub(super) fn shutdown(item: &Item<'_>) -> Option<Shutdown> {
             said(grace),
         ));
     }
+    if let Some(item) = keys.optional("upgrade_timeout")
+        && put(&mut shutdown.upgrade_timeout, Some(item))
+        && shutdown.upgrade_timeout.is_zero()
+    {
+        item.fault("should be longer than 0s: no new process is ready at once");
+    }
     keys.finish();
     Some(shutdown)
 }

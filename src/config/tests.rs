@@ -280,7 +280,7 @@ admin:
   per_endpoint_metrics: true
   probes_address: 0.0.0.0:9902
   hosts: [Tidegate.internal]
-shutdown: { wait_period: 0s, grace_period: 1s }
+shutdown: { wait_period: 0s, grace_period: 1s, upgrade_timeout: 5s }
 access_log: { sample: 0.25 }
 state_dir: state
 peers: []
@@ -601,6 +601,7 @@ fn refuses_what_contradicts_itself() {
             shutdown: { wait_period: 5s, grace_period: 5s } | 12:26: wait_period: | shorter
             shutdown: { grace_period: 10s } | 12:27: grace_period: | 15s by default
             shutdown: { wait_period: soon, grace_period: 1s } | 12:26: wait_period: | soon
+            shutdown: { upgrade_timeout: 0s } | 12:30: upgrade_timeout: | longer than 0s
         "#,
     );
 }

@@ -4,10 +4,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use serde_json::Value;
 use thiserror::Error;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::Desired;
+use super::elder::{Elder, ElderWish};
 use super::view::{DrainsView, Event, EventKind, ServiceView, State};
 use crate::drain::{Cut, LimitedBy};
 use crate::endpoint::{EndpointKey, ServiceName};
@@ -17,6 +19,10 @@ use crate::endpoint::{EndpointKey, ServiceName};
 pub struct Handle {
     pub(super) requests: mpsc::Sender<Request>,
     pub(super) events: broadcast::Sender<Arc<Event>>,
+    /// The process before this one.
+    pub(super) elder: Option<Elder>,
+    /// Passes on what the process after this one asks.
+    pub(super) relays: bool,
 }
 
 /// A drain that somebody asks for.
@@ -139,6 +145,13 @@ pub(crate) enum Request {
     Ready(oneshot::Sender<Vec<ServiceName>>),
     Totals(oneshot::Sender<Vec<Totals>>),
     Reload(Desired, oneshot::Sender<()>),
+    /// What the process after this one is to know.
+    Tell(oneshot::Sender<Value>),
+    HandOver(oneshot::Sender<Value>),
+    GoOn,
+    Inherit(Value, oneshot::Sender<()>),
+    /// Asked by the process after this one.
+    Relayed(Box<Self>),
 }
 
 /// A service in numbers, for metrics.
@@ -160,7 +173,31 @@ impl Handle {
     pub(crate) fn scripted() -> (Self, mpsc::Receiver<Request>) {
         let (requests, asked) = mpsc::channel(16);
         let (events, _) = broadcast::channel(16);
-        (Self { requests, events }, asked)
+        let handle = Self {
+            requests,
+            events,
+            elder: None,
+            relays: false,
+        };
+        (handle, asked)
+    }
+
+    /// The same, whose answers speak for the process before this one as well.
+    #[must_use]
+    pub fn with_elder(self, elder: Elder) -> Self {
+        Self {
+            elder: Some(elder),
+            ..self
+        }
+    }
+
+    /// The same, for what the process after this one asks.
+    #[must_use]
+    pub fn relay(&self) -> Self {
+        Self {
+            relays: true,
+            ..self.clone()
+        }
     }
 
     /// Every service.
@@ -186,7 +223,17 @@ impl Handle {
     /// # Errors
     /// [`HandleError::NoService`], [`HandleError::NoEndpoint`], [`HandleError::Ambiguous`], [`HandleError::Leaving`].
     pub async fn drain(&self, request: DrainRequest) -> Result<DrainAnswer, HandleError> {
-        self.ask(|answer| Request::Drain(request, answer)).await?
+        let Some(elder) = &self.elder else {
+            return self.ask(|answer| Request::Drain(request, answer)).await?;
+        };
+        let wish = ElderWish::Drain(request.clone());
+        let own = self.ask(|answer| Request::Drain(request, answer));
+        let (own, word) = tokio::join!(own, elder.ask(wish));
+        let mut answer = own??;
+        if let Some(word) = word {
+            word.add_to(&mut answer);
+        }
+        Ok(answer)
     }
 
     /// Puts an endpoint back that an operator drained.
@@ -198,6 +245,10 @@ impl Handle {
         service: &str,
         endpoint: &str,
     ) -> Result<UndrainAnswer, HandleError> {
+        if let Some(elder) = &self.elder {
+            let (service, endpoint) = (service.into(), endpoint.into());
+            elder.ask(ElderWish::Undrain { service, endpoint }).await;
+        }
         self.ask(|answer| Request::Undrain {
             service: service.into(),
             endpoint: endpoint.into(),
@@ -211,8 +262,18 @@ impl Handle {
     /// # Errors
     /// [`HandleError::Leaving`].
     pub async fn drain_pod(&self, pod: PodName, limit: Duration) -> Result<PodAnswer, HandleError> {
-        self.ask(|answer| Request::DrainPod { pod, limit, answer })
-            .await
+        let Some(elder) = &self.elder else {
+            let own = |answer| Request::DrainPod { pod, limit, answer };
+            return self.ask(own).await;
+        };
+        let wish = ElderWish::DrainPod(pod.clone(), limit);
+        let own = self.ask(|answer| Request::DrainPod { pod, limit, answer });
+        let (own, word) = tokio::join!(own, elder.ask(wish));
+        let mut answer = own?;
+        if let Some(word) = word {
+            word.add_to_pod(&mut answer);
+        }
+        Ok(answer)
     }
 
     /// The drains under way and those that are over.
@@ -247,6 +308,36 @@ impl Handle {
         self.ask(|answer| Request::Reload(desired, answer)).await
     }
 
+    /// Every drain that was asked for, for a process that is to follow.
+    ///
+    /// # Errors
+    /// [`HandleError::Leaving`].
+    pub async fn told(&self) -> Result<Value, HandleError> {
+        self.ask(Request::Tell).await
+    }
+
+    /// The same as they stand now; from here on only that process may ask for more, by a [relay](Self::relay).
+    ///
+    /// # Errors
+    /// [`HandleError::Leaving`].
+    pub async fn hand_over(&self) -> Result<Value, HandleError> {
+        self.ask(Request::HandOver).await
+    }
+
+    /// Nobody follows after all.
+    pub async fn go_on(&self) {
+        // An error means that we leave, with or without a successor.
+        let _ = self.requests.send(Request::GoOn).await;
+    }
+
+    /// Takes the drains that were asked for in the process before this one, as they stand now.
+    ///
+    /// # Errors
+    /// [`HandleError::Leaving`].
+    pub async fn inherit(&self, drains: Value) -> Result<(), HandleError> {
+        self.ask(|answer| Request::Inherit(drains, answer)).await
+    }
+
     /// What happens from now on. A listener that falls behind loses the oldest.
     #[must_use]
     pub fn events(&self) -> broadcast::Receiver<Arc<Event>> {
@@ -267,8 +358,12 @@ impl Handle {
         request: impl FnOnce(oneshot::Sender<T>) -> Request,
     ) -> Result<T, HandleError> {
         let (answer, answered) = oneshot::channel();
+        let mut request = request(answer);
+        if self.relays {
+            request = Request::Relayed(Box::new(request));
+        }
         self.requests
-            .send(request(answer))
+            .send(request)
             .await
             .map_err(|_| HandleError::Leaving)?;
         answered.await.map_err(|_| HandleError::Leaving)

@@ -10,10 +10,12 @@
 //! * `checks`: what health checks take out of rotation.
 //! * `suspects`: what a list may only have missed (P9).
 //! * `keep`: what an operator has said, on the disk (P16).
+//! * `elder`: the process before this one, while it still finishes: an answer speaks for both.
 //! * `writer`: the loop.
 
 mod checks;
 mod drains;
+mod elder;
 mod handle;
 mod keep;
 mod reconcile;
@@ -32,6 +34,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+pub use elder::{Elder, ElderAsk, ElderWish, ElderWord, elder};
 #[cfg(test)]
 pub(crate) use handle::Request;
 pub use handle::{
@@ -129,6 +132,8 @@ pub struct Settings {
     pub reports: usize,
     /// Where operators' drains are kept; none keeps them in memory only.
     pub state_dir: Option<PathBuf>,
+    /// The drains that the process before this one knew, as it [hands them over](Handle::hand_over).
+    pub inherited: Option<serde_json::Value>,
 }
 
 impl Default for Settings {
@@ -137,6 +142,7 @@ impl Default for Settings {
             first_set: Duration::from_secs(5),
             reports: 1000,
             state_dir: None,
+            inherited: None,
         }
     }
 }

@@ -20,6 +20,16 @@ use crate::endpoint::{EndpointKey, ServiceName};
 
 impl Writer {
     pub(super) fn request(&mut self, request: Request) {
+        match request {
+            Request::Relayed(request) => self.obey(*request),
+            // Dropped unanswered, as when we leave: it is for the process that has taken over.
+            Request::Drain(..) | Request::Undrain { .. } | Request::DrainPod { .. }
+                if self.is_handed_over() => {}
+            request => self.obey(request),
+        }
+    }
+
+    fn obey(&mut self, request: Request) {
         // Whoever asked may have gone before the answer; nothing depends on it.
         match request {
             Request::Services(answer) => {
@@ -62,6 +72,14 @@ impl Writer {
                 );
             }
             Request::Reload(desired, answer) => self.begin_reload(desired, Some(answer)),
+            Request::Tell(answer) => drop(answer.send(self.told())),
+            Request::HandOver(answer) => drop(answer.send(self.hand_over())),
+            Request::GoOn => self.go_on(),
+            Request::Inherit(drains, answer) => {
+                self.inherit(&drains);
+                let _ = answer.send(());
+            }
+            Request::Relayed(request) => self.request(*request),
         }
     }
 
@@ -88,7 +106,7 @@ impl Writer {
     }
 
     /// Notes that somebody wants an endpoint drained. Returns how long the drain may take.
-    fn note_asked(
+    pub(super) fn note_asked(
         &mut self,
         service: &ServiceName,
         key: &EndpointKey,
@@ -130,7 +148,11 @@ impl Writer {
         patience
     }
 
-    fn undrain(&mut self, service: &str, endpoint: &str) -> Result<UndrainAnswer, HandleError> {
+    pub(super) fn undrain(
+        &mut self,
+        service: &str,
+        endpoint: &str,
+    ) -> Result<UndrainAnswer, HandleError> {
         let (service, key) = self.find(service, endpoint)?;
         let missing = || HandleError::NoEndpoint {
             service: service.to_string(),

@@ -50,6 +50,8 @@ pub fn channel() -> (Handle, Inbox) {
         Handle {
             requests: send,
             events: events.clone(),
+            elder: None,
+            relays: false,
         },
         Inbox { requests, events },
     )
@@ -123,7 +125,7 @@ impl Writer {
         let (edges, hear_edges) = mpsc::unbounded_channel();
         let (confirmed, hear_confirmed) = mpsc::unbounded_channel();
         Self {
-            keeper: Keeper::open(settings.state_dir.as_deref()),
+            keeper: Keeper::open(settings.state_dir.as_deref(), settings.inherited.as_ref()),
             settings,
             services: Services::new(),
             lives: HashMap::new(),

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error};
 
-pub use mailbox::{Left, Mail, Mailboxes, Report, mailboxes};
+pub use mailbox::{Inbox, Left, Mail, Mailboxes, Report, mailboxes};
 
 use crate::clock::Clock;
 use crate::control::Command;
@@ -27,7 +27,6 @@ use crate::proxy::{Belongings, Plea, Proxy, Settings as ProxySettings};
 use crate::server::{self, Acceptor, Crowd, Entry, Plan};
 use crate::snapshot::Reader;
 use crate::telemetry::{AccessLog, Metrics};
-use mailbox::Inbox;
 
 /// Everything a worker is given.
 #[derive(Debug)]

@@ -40,4 +40,5 @@ mod smuggling;
 mod state;
 mod streams_rollout;
 mod tunnel;
+mod upgrade;
 mod upstream_tls;

@@ -18,7 +18,7 @@ pub(crate) struct Answer {
 impl Answer {
     /// Makes a call; `fields` are further ones, each with its line's end.
     #[track_caller]
-    pub(super) fn to(address: SocketAddr, method: &str, path: &str, fields: &str) -> Self {
+    pub(crate) fn to(address: SocketAddr, method: &str, path: &str, fields: &str) -> Self {
         let host = if fields.to_ascii_lowercase().contains("host:") {
             String::new()
         } else {

@@ -1,11 +1,12 @@
 //! The config of a tidegate under test, as text.
 
 use std::fs;
+use std::path::Path;
 use std::process::Stdio;
 
 use tempfile::TempDir;
 
-use super::{Endpoint, EndpointFile, Tidegate};
+use super::{Endpoint, EndpointFile, Tidegate, binary};
 
 /// One listener, one service `web` whose endpoints are in a file, and everything routed there, unless it is told otherwise.
 #[derive(Debug)]
@@ -17,6 +18,7 @@ pub(crate) struct Setup {
     admin: String,
     rest: String,
     whole: Option<String>,
+    command: Vec<String>,
     arguments: Vec<String>,
     stdout: Option<Stdio>,
 }
@@ -40,6 +42,7 @@ impl Setup {
             admin: String::new(),
             rest: String::new(),
             whole: None,
+            command: vec![binary().into()],
             arguments: Vec::new(),
             stdout: None,
         }
@@ -89,6 +92,17 @@ impl Setup {
     pub(crate) fn rest(mut self, keys: &str) -> Self {
         self.rest += &format!("{keys}\n");
         self
+    }
+
+    /// Started by this command, to which `run` and its arguments are added.
+    pub(crate) fn command(mut self, command: &[&str]) -> Self {
+        self.command = command.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
+    /// Where its files will be.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
     }
 
     /// One more argument of `tidegate run`.
@@ -144,6 +158,13 @@ impl Setup {
     pub(crate) fn start_unready(self) -> Tidegate {
         let text = self.text();
         let file = self.file();
-        Tidegate::run(self.dir, &text, file, &self.arguments, self.stdout)
+        Tidegate::run(
+            self.dir,
+            &text,
+            file,
+            self.command,
+            &self.arguments,
+            self.stdout,
+        )
     }
 }

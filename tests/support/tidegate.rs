@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{
+    Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper, waitpid,
+};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -19,6 +21,8 @@ use super::{Answer, Client, EndpointFile, Events, eventually};
 #[derive(Debug)]
 pub(crate) struct Tidegate {
     process: Child,
+    /// The process that an upgrade has put in its place.
+    heir: Option<Pid>,
     dir: TempDir,
     file: EndpointFile,
     access: Lines,
@@ -37,12 +41,14 @@ impl Tidegate {
         dir: TempDir,
         config: &str,
         file: EndpointFile,
+        command: Vec<String>,
         arguments: &[String],
         stdout: Option<Stdio>,
     ) -> Self {
         let path = dir.path().join("tidegate.yaml");
         fs::write(&path, config).unwrap();
-        let mut process = Command::new(binary())
+        let mut process = Command::new(&command[0])
+            .args(&command[1..])
             .args(["run", "-c"])
             .arg(&path)
             .args(["--log", "info"])
@@ -58,6 +64,7 @@ impl Tidegate {
         let log = Lines::of(process.stderr.take().unwrap());
         let mut tidegate = Self {
             process,
+            heir: None,
             dir,
             file,
             access,
@@ -313,7 +320,7 @@ impl Tidegate {
         self.process.wait().unwrap();
         let dir = std::mem::replace(&mut self.dir, TempDir::new().unwrap());
         let file = EndpointFile::new(self.file.path().to_owned());
-        let again = Self::run(dir, config, file, &[], None);
+        let again = Self::run(dir, config, file, vec![binary().into()], &[], None);
         again.ready();
         again
     }
@@ -323,9 +330,46 @@ impl Tidegate {
         kill_process(self.pid(), signal).unwrap();
     }
 
-    /// Its process.
+    /// Its process; after an upgrade the newest one.
     pub(crate) fn pid(&self) -> Pid {
-        Pid::from_child(&self.process)
+        self.heir.unwrap_or_else(|| Pid::from_child(&self.process))
+    }
+
+    /// Has it replaced by a new process (`SIGUSR2`), which is signalled from then on. Returns the old one once that one
+    /// serves.
+    #[track_caller]
+    pub(crate) fn upgrade(&mut self) -> Pid {
+        let before = self.tells(TAKEN_OVER);
+        self.signal(Signal::USR2);
+        eventually("a new process takes over", || {
+            (self.tells(TAKEN_OVER) > before).then_some(())
+        });
+        self.taken_over()
+    }
+
+    /// Another process has taken over, as the log tells. Returns the one before.
+    #[track_caller]
+    pub(crate) fn taken_over(&mut self) -> Pid {
+        // What the old one leaves behind is ours to wait for.
+        set_child_subreaper(Some(getpid())).unwrap();
+        let old = self.pid();
+        let line = eventually("a new process takes over", || self.told(TAKEN_OVER));
+        let pid = i32::try_from(line["pid"].as_u64().unwrap()).unwrap();
+        self.heir = Pid::from_raw(pid);
+        old
+    }
+
+    /// Waits until a process that was replaced has ended. Returns its exit code.
+    #[track_caller]
+    pub(crate) fn ended(&mut self, pid: Pid) -> Option<i32> {
+        if pid == Pid::from_child(&self.process) {
+            let status = eventually("it ends", || self.process.try_wait().unwrap());
+            return status.code();
+        }
+        let (_, status) = eventually("it ends", || {
+            waitpid(Some(pid), WaitOptions::NOHANG).unwrap()
+        });
+        status.exit_status()
     }
 
     /// Waits until it has ended.
@@ -351,6 +395,9 @@ fn is_place(line: &Value, kind: &str, name: &str) -> bool {
 
 impl Drop for Tidegate {
     fn drop(&mut self) {
+        if let Some(heir) = self.heir {
+            let _ = kill_process(heir, Signal::KILL);
+        }
         // What has ended by itself needs no end.
         let _ = self.process.kill();
         let _ = self.process.wait();
@@ -424,3 +471,5 @@ impl Lines {
 }
 
 const LAST: usize = 60;
+
+const TAKEN_OVER: &str = "upgrade: a new process has taken over";

@@ -4,22 +4,25 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::admin::serve::{bind, serve, serve_up_to};
+use crate::admin::serve::{Until, bind, serve, serve_up_to};
 
 /// The admin side on a socket.
 struct Served {
     address: SocketAddr,
     stop: CancellationToken,
+    until: Until,
     serving: JoinHandle<std::io::Result<()>>,
 }
 
 fn served(bench: &Bench) -> Served {
     let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let stop = CancellationToken::new();
+    let until = Until::stopped(stop.clone());
     Served {
         address: listener.local_addr().unwrap(),
-        serving: tokio::spawn(serve(listener, bench.router.clone(), stop.clone())),
+        serving: tokio::spawn(serve(listener, bench.router.clone(), until.clone())),
         stop,
+        until,
     }
 }
 
@@ -81,6 +84,42 @@ async fn streams_events() {
     assert!(until(&mut stream, "0\r\n\r\n").await.ends_with("0\r\n\r\n"));
     served.serving.await.unwrap().unwrap();
     assert!(TcpStream::connect(served.address).await.is_err());
+}
+
+#[tokio::test]
+async fn after_a_hand_over_streams_end_and_calls_are_answered() {
+    let (hold, held) = tokio::sync::oneshot::channel();
+    let mut held = Some(held);
+    let bench = Bench::new(move |request| {
+        if let (control::Request::DrainPod { answer, .. }, Some(held)) = (request, held.take()) {
+            tokio::spawn(async move {
+                let _: Result<(), _> = held.await;
+                drop(answer.send(crate::control::PodAnswer {
+                    drained: true,
+                    reason: String::new(),
+                    endpoints: Vec::new(),
+                }));
+            });
+        }
+    });
+    let served = served(&bench);
+    let ask = |path| format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    let mut events = opened(served.address, &ask("/api/v1/events")).await;
+    until(&mut events, "\r\n\r\n").await;
+    let mut idle = opened(served.address, &ask("/healthz")).await;
+    until(&mut idle, "ok\n").await;
+    let mut hook = opened(served.address, &ask("/drain?ip=10.0.0.1")).await;
+    // Asked on another connection, it is answered after the hook has been read.
+    let mut other = opened(served.address, &ask("/healthz")).await;
+    until(&mut other, "ok\n").await;
+    served.until.hand_over();
+    for stream in [&mut events, &mut idle, &mut other] {
+        stream.read_to_end(&mut Vec::new()).await.unwrap();
+    }
+    assert!(TcpStream::connect(served.address).await.is_err());
+    hold.send(()).unwrap();
+    assert!(until(&mut hook, "}").await.contains("\"drained\":true"));
+    served.serving.await.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -213,7 +252,7 @@ async fn closes_connections_beyond_its_limit() {
         1,
         listener,
         bench.router.clone(),
-        CancellationToken::new(),
+        Until::stopped(CancellationToken::new()),
     ));
     let get = "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
     let mut first = opened(address, get).await;

@@ -1,0 +1,148 @@
+//! An upgrade on a machine (`SIGUSR2`): the new binary goes on with the sockets, the old one drains.
+//!
+//! The two talk over a pair of Unix sockets, of which the new process has one end as its standard input, in lines of JSON:
+//!
+//! ```text
+//! old                                        new
+//!  │ version, sockets, drains, waiting ──────▶│ reads its config, binds what is new, hears its sources
+//!  │◀───────────────────────────────── ready │ nothing is accepted yet
+//!  │ take: the drains as they stand ─────────▶│ takes no wishes any more ─ accepts, answers on the admin side
+//!  │◀─────────────────────────────── serving │
+//!  │ stops accepting, drains without waiting  │ asks the old one about each drain, too, until it is gone
+//! ```
+//!
+//! Until `serving` the old one accepts as ever: whatever ends the new one before, nobody has noticed. Both accept on the
+//! same sockets for a moment, and the kernel's queues are never without somebody who empties them.
+
+mod predecessor;
+mod program;
+mod relay;
+mod successor;
+
+pub use predecessor::Predecessor;
+pub(super) use program::Program;
+pub(super) use successor::{Successor, Upgrade};
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use serde_json::Value;
+use tracing::{error, info};
+
+use super::inherited::{Kind, Set};
+use super::signals::Signals;
+use super::{App, Doors};
+use crate::control;
+use crate::net::Courier;
+use successor::Dowry;
+
+/// What both have to speak. Another number is refused, and the old one goes on.
+const VERSION: u64 = 1;
+
+/// Set for the new process, to the old one's id.
+const MARK: &str = "TIDEGATE_UPGRADE_FROM";
+
+impl App {
+    /// Starts the new process. None when there can be none, which is told.
+    pub(super) fn upgrade(&self) -> Option<Upgrade> {
+        let begun = self
+            .dowry()
+            .and_then(|dowry| Upgrade::begin(&self.program, dowry, &self.tasks));
+        begun
+            .inspect_err(|error| {
+                error!(
+                    error = format!("{error:#}"),
+                    "no upgrade; this process goes on"
+                );
+            })
+            .ok()
+    }
+
+    fn dowry(&self) -> anyhow::Result<Dowry> {
+        let places = self.places.iter().map(|place| Set {
+            kind: Kind::Listener,
+            name: place.settings.name.to_string(),
+            address: place.settings.address,
+            sockets: Vec::new(),
+        });
+        let sockets = self.places.iter().map(|place| &place.sockets);
+        let admin = self.admin_sockets.iter();
+        let all = places
+            .zip(sockets)
+            .chain(admin.map(|set| (set.like(), &set.sockets)));
+        let mut sets = Vec::new();
+        for (mut set, sockets) in all {
+            for socket in sockets {
+                set.sockets.push(socket.try_clone()?);
+            }
+            sets.push(set);
+        }
+        Ok(Dowry {
+            sets,
+            handle: self.handle.clone(),
+            timeout: self.in_force.config().shutdown.upgrade_timeout,
+        })
+    }
+
+    /// The new process serves: leaves to it what it has taken, and goes. `reload`: somebody asked for one meanwhile.
+    pub(super) async fn hand_over(
+        mut self,
+        successor: Successor,
+        reload: bool,
+        signals: &mut Signals,
+    ) -> ExitCode {
+        info!(pid = successor.pid, "upgrade: a new process has taken over");
+        self.admin_until.hand_over();
+        self.admin_sockets.clear();
+        for (kind, name) in &successor.adopted {
+            if *kind == Kind::Listener {
+                self.hand_over_listener(name).await;
+            }
+        }
+        if reload {
+            successor.signal(rustix::process::Signal::HUP);
+        }
+        let (handle, tasks) = (self.handle.clone(), self.tasks.clone());
+        let stop = self.stop.clone();
+        self.tasks.spawn_local(async move {
+            stop.run_until_cancelled(successor.stay_in_touch(handle, tasks))
+                .await
+        });
+        self.leave(false, signals).await
+    }
+
+    /// Begins once everything is there, and has the process that serves until then go.
+    pub(super) async fn follow(
+        &mut self,
+        mut predecessor: Predecessor,
+        doors: Doors,
+        adopted: &[(Kind, String)],
+    ) -> anyhow::Result<()> {
+        let waiting = std::mem::take(&mut predecessor.waiting);
+        let prepared = async {
+            self.prepare().await;
+            self.first_sets(&waiting).await;
+        };
+        predecessor.while_there(prepared).await?;
+        let drains = predecessor.take(adopted).await?;
+        self.handle.inherit(drains).await?;
+        let (elder, asks) = control::elder();
+        self.handle = self.handle.clone().with_elder(elder);
+        self.serve_admin(doors.admin, doors.admin_settings);
+        self.accept(doors.listeners).await;
+        predecessor.let_go().await;
+        let stop = self.stop.clone();
+        self.tasks.spawn_local(async move {
+            stop.run_until_cancelled(predecessor.stay_in_touch(asks))
+                .await
+        });
+        Ok(())
+    }
+}
+
+/// The next word of the other process.
+async fn hear(courier: &mut Courier) -> anyhow::Result<Value> {
+    let line = courier.receive().await?;
+    let line = line.context("the other process is gone")?;
+    serde_json::from_str(&line).context("the other process is not understood")
+}
