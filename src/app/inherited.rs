@@ -5,6 +5,9 @@
 
 use std::net::{SocketAddr, TcpListener};
 
+use anyhow::{Context as _, ensure};
+use listenfd::ListenFd;
+
 /// What a socket is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -16,11 +19,14 @@ pub(super) enum Kind {
 /// The sockets of one listener.
 #[derive(Debug)]
 pub(super) struct Set {
-    pub(super) kind: Kind,
+    /// None: for whatever has its address.
+    pub(super) kind: Option<Kind>,
     pub(super) name: String,
     /// As the config had it.
     pub(super) address: SocketAddr,
     pub(super) sockets: Vec<TcpListener>,
+    /// Whoever passed them keeps them open, and goes on with them when we are gone.
+    pub(super) lent: bool,
 }
 
 /// Sockets that nobody has taken yet.
@@ -64,6 +70,7 @@ impl Set {
             name: self.name.clone(),
             address: self.address,
             sockets: Vec::new(),
+            lent: self.lent,
         }
     }
 }
@@ -76,16 +83,56 @@ impl Inherited {
         }
     }
 
+    /// The sockets that systemd has opened for this process (`LISTEN_FDS`). To be asked while there is one thread.
+    ///
+    /// # Errors
+    /// When it passed something that is no listening TCP socket.
+    pub fn activated() -> anyhow::Result<Self> {
+        let mut passed = ListenFd::from_env();
+        let mut sets: Vec<Set> = Vec::new();
+        for index in 0..passed.len() {
+            let fault = || {
+                format!(
+                    "socket {index} of systemd is not for tidegate, which takes ListenStream= with TCP addresses"
+                )
+            };
+            let socket = passed.take_tcp_listener(index).with_context(fault)?;
+            let socket = socket.with_context(fault)?;
+            socket.set_nonblocking(true)?;
+            let address = socket.local_addr().with_context(fault)?;
+            match sets.iter_mut().find(|set| set.address == address) {
+                // Of one with ReusePort=, one for each.
+                Some(set) => set.sockets.push(socket),
+                None => sets.push(Set {
+                    kind: None,
+                    name: address.to_string(),
+                    address,
+                    sockets: vec![socket],
+                    lent: true,
+                }),
+            }
+        }
+        Ok(Self::new(sets))
+    }
+
+    /// # Errors
+    /// When systemd passed a socket that no listener wants: it would be filled with connections that nobody serves.
+    pub(super) fn nothing_is_left(&self) -> anyhow::Result<()> {
+        let left: Vec<_> = self.sets.iter().filter(|set| set.kind.is_none()).collect();
+        let names: Vec<_> = left.iter().map(|set| set.address.to_string()).collect();
+        ensure!(
+            left.is_empty(),
+            "systemd passed sockets at addresses that nothing in the config has: {}; give each ListenStream= of the socket unit a listener with the same address, or take it out",
+            names.join(", ")
+        );
+        Ok(())
+    }
+
     /// The sockets for a listener of this config, if there are any. A port that the kernel chose belongs to the name.
-    pub(super) fn take(
-        &mut self,
-        kind: Kind,
-        name: &str,
-        address: SocketAddr,
-    ) -> Option<Vec<TcpListener>> {
+    pub(super) fn take(&mut self, kind: Kind, name: &str, address: SocketAddr) -> Option<Set> {
         let fits = |set: &Set| {
             let there = set.sockets.first().and_then(|it| it.local_addr().ok());
-            set.kind == kind
+            set.kind.is_none_or(|of| of == kind)
                 && if address.port() == 0 {
                     set.name == name && set.address == address
                 } else {
@@ -94,8 +141,8 @@ impl Inherited {
         };
         let at = self.sets.iter().position(fits)?;
         let set = self.sets.swap_remove(at);
-        self.taken.push((set.kind, set.name));
-        Some(set.sockets)
+        self.taken.push((kind, set.name.clone()));
+        Some(set)
     }
 
     /// What was taken, by the names that it had before.
@@ -116,10 +163,11 @@ mod tests {
         let real = |socket: &TcpListener| socket.local_addr().unwrap();
         let (at, admin_at) = (real(&fixed), real(&admin));
         let set = |kind, name: &str, address, socket| Set {
-            kind,
+            kind: Some(kind),
             name: name.into(),
             address,
             sockets: vec![socket],
+            lent: false,
         };
         let mut inherited = Inherited::new(vec![
             set(Kind::Listener, "http", any, chosen),

@@ -28,6 +28,8 @@ impl App {
             Duration::ZERO
         };
         let plan = Plan::new(Instant::now(), wait_period, shutdown.grace_period);
+        self.notify
+            .stopping(shutdown.grace_period + 2 * LAST_WORDS_MAX);
         tokio::select! {
             biased;
             code = signals.fatal() => ExitCode::from(code),

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use tracing::info;
 
 use super::App;
-use super::inherited::{Inherited, Kind};
+use super::inherited::{Inherited, Kind, Set};
 use crate::net::{bind_listeners, tls};
 use crate::server::{self, Crowd, Door, Plan};
 use crate::worker::Mail;
@@ -20,6 +20,8 @@ pub(super) struct Listening {
     pub(super) tls: Option<tls::Acceptor>,
     /// One socket for each worker.
     pub(super) sockets: Vec<TcpListener>,
+    /// Somebody lent them, who goes on with them when we are gone.
+    lent: bool,
     crowd: Arc<Crowd>,
 }
 
@@ -29,6 +31,7 @@ pub(super) struct Listening {
 pub(super) struct Place {
     pub(super) settings: server::Settings,
     pub(super) sockets: Vec<TcpListener>,
+    pub(super) lent: bool,
     crowd: Arc<Crowd>,
 }
 
@@ -39,8 +42,11 @@ impl Listening {
         workers: usize,
         inherited: &mut Inherited,
     ) -> anyhow::Result<Self> {
-        let sockets = inherited.take(Kind::Listener, &settings.name, settings.address);
-        let Some(mut sockets) = sockets else {
+        let set = inherited.take(Kind::Listener, &settings.name, settings.address);
+        let Some(Set {
+            mut sockets, lent, ..
+        }) = set
+        else {
             return Self::bind(settings, workers);
         };
         let tls = acceptor(settings)?;
@@ -52,7 +58,10 @@ impl Listening {
             let more = cloned(&sockets[..missing.min(sockets.len())]);
             sockets.extend(more.with_context(|| place(settings))?);
         }
-        Ok(Self::of(settings, tls, sockets))
+        Ok(Self {
+            lent,
+            ..Self::of(settings, tls, sockets)
+        })
     }
 
     /// Binds it for so many workers.
@@ -71,6 +80,7 @@ impl Listening {
             settings: settings.clone(),
             tls,
             sockets,
+            lent: false,
             crowd: Crowd::new(&settings.limits),
         }
     }
@@ -80,6 +90,7 @@ impl Listening {
         let tls = acceptor(settings)?;
         let sockets = cloned(&before.sockets).with_context(|| place(settings))?;
         let mut listening = Self::of(settings, tls, sockets);
+        listening.lent = before.lent;
         if settings.limits == before.settings.limits {
             // Those that are open count as before.
             listening.crowd = before.crowd.clone();
@@ -191,6 +202,7 @@ impl App {
             settings,
             tls,
             sockets,
+            lent,
             crowd,
         } = listening;
         // Where it really is: the kernel may have chosen the port.
@@ -205,16 +217,18 @@ impl App {
         self.places.push(Place {
             settings: settings.clone(),
             sockets: kept,
+            lent,
             crowd: crowd.clone(),
         });
         // More sockets than workers: some accept on several, and none is left with connections that nobody takes.
+        let door = if lent { Door::Lent } else { Door::Socket };
         for (mail, socket) in self.mail.iter().cycle().zip(sockets) {
             // A worker that is gone accepts nothing.
             let _ = mail
                 .send(Mail::Listen {
                     settings: settings.clone(),
                     tls: tls.clone(),
-                    door: Door::Socket(socket),
+                    door: door(socket),
                     crowd: crowd.clone(),
                 })
                 .await;

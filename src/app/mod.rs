@@ -6,6 +6,7 @@ mod descriptors;
 mod inherited;
 mod leave;
 mod listeners;
+mod notify;
 mod reload;
 mod scrape;
 mod signals;
@@ -37,6 +38,7 @@ use crate::worker::{Mail, mailboxes};
 use certificates::Certificates;
 use inherited::{Kind, Set};
 use listeners::{Listening, Place};
+use notify::Notify;
 use reload::{InForce, LastReload};
 use signals::Signals;
 use start::{start_workers, start_writer};
@@ -77,6 +79,7 @@ pub struct App {
     /// Those of the admin side, for whoever goes on with them.
     admin_sockets: Vec<Set>,
     admin_until: Until,
+    notify: Notify,
     certificates: Certificates,
     threads: Vec<JoinHandle<()>>,
     log: Option<AccessLog>,
@@ -120,13 +123,14 @@ impl Bound {
         for (kind, address) in admin_addresses(&config) {
             let socket = inherited
                 .take(kind, kind.as_str(), address)
-                .and_then(|mut sockets| sockets.pop());
+                .and_then(|mut set| set.sockets.pop());
             let socket = match socket {
                 Some(socket) => socket,
                 None => admin::bind(address).with_context(|| kind.key())?,
             };
             admin.push((kind, socket));
         }
+        inherited.nothing_is_left()?;
         Ok(Self {
             program: Program::of_this_process(),
             config,
@@ -147,7 +151,9 @@ impl Bound {
         predecessor: Option<Predecessor>,
     ) -> anyhow::Result<ExitCode> {
         let mut signals = Signals::new()?;
-        let app = self.start(options, predecessor).await?;
+        let mut app = self.start(options, predecessor).await?;
+        app.notify = Notify::from_env();
+        app.notify.ready();
         app.until_told(&mut signals).await
     }
 
@@ -188,6 +194,7 @@ impl Bound {
             places: Vec::new(),
             admin_sockets: Vec::new(),
             admin_until: Until::stopped(stop.clone()),
+            notify: Notify::default(),
             certificates: Certificates::new(metrics.clone()),
             metrics,
             probes: Arc::default(),
@@ -293,10 +300,11 @@ impl App {
             tell_address(kind.as_str(), &socket);
             // Without a descriptor for it it serves all the same; it can only not be handed over.
             self.admin_sockets.push(Set {
-                kind,
+                kind: Some(kind),
                 name: kind.as_str().into(),
                 address,
                 sockets: socket.try_clone().into_iter().collect(),
+                lent: false,
             });
             let router = match kind {
                 Kind::Probes => admin::probes_router(&admin),

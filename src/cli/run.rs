@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use super::{Global, LogFormat, output};
-use crate::app::{Bound, Options, Predecessor};
+use crate::app::{Bound, Inherited, Options, Predecessor};
 use crate::config::{self, Config};
 use crate::telemetry::{self, Format};
 
@@ -25,6 +25,8 @@ pub fn run(path: Option<&Path>, global: &Global) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::FAILURE);
         }
     };
+    // Before there is another thread.
+    let activated = Inherited::activated()?;
     let format = match global.log_format {
         Some(LogFormat::Text) => Format::Text,
         Some(LogFormat::Json) => Format::Json,
@@ -43,7 +45,7 @@ pub fn run(path: Option<&Path>, global: &Global) -> anyhow::Result<ExitCode> {
     };
     let code = runtime.block_on(async {
         let (predecessor, inherited) = Predecessor::meet().await?.unzip();
-        let bound = Bound::bind(config, inherited.unwrap_or_default())?;
+        let bound = Bound::bind(config, inherited.unwrap_or(activated))?;
         bound.run(options, predecessor).await
     });
     log_end.finish(LAST_LINES);

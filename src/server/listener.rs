@@ -29,6 +29,8 @@ use crate::proxy::{Entrance, Proxy};
 pub enum Acceptor {
     /// A socket.
     Tcp(TcpListener),
+    /// A socket whose queue outlasts us: whoever lent it goes on with it.
+    Lent(TcpListener),
     /// Memory, in the simulation.
     Memory(mpsc::UnboundedReceiver<DuplexStream>),
 }
@@ -38,6 +40,8 @@ pub enum Acceptor {
 pub enum Door {
     /// A socket.
     Socket(std::net::TcpListener),
+    /// A socket whose queue outlasts us: whoever lent it goes on with it.
+    Lent(std::net::TcpListener),
     /// Memory, in the simulation.
     Memory(mpsc::UnboundedReceiver<DuplexStream>),
 }
@@ -131,7 +135,7 @@ impl Entry {
                 Err(error) => self.pause(&error).await,
             }
         }
-        if self.handed_over.get() {
+        if self.handed_over.get() || matches!(acceptor, Acceptor::Lent(_)) {
             return;
         }
         // Whoever completed a handshake is served: a closed socket would reset them (P11). Without the filter, one that ends
@@ -381,13 +385,14 @@ impl Acceptor {
     pub fn open(door: Door) -> io::Result<Self> {
         Ok(match door {
             Door::Socket(socket) => Self::Tcp(into_tokio(socket)?),
+            Door::Lent(socket) => Self::Lent(into_tokio(socket)?),
             Door::Memory(connections) => Self::Memory(connections),
         })
     }
 
     async fn accept(&mut self) -> io::Result<Option<(Stream, SocketAddr)>> {
         match self {
-            Self::Tcp(listener) => {
+            Self::Tcp(listener) | Self::Lent(listener) => {
                 let (stream, client) = listener.accept().await?;
                 tune_downstream(&stream);
                 Ok(Some((Stream::Tcp(stream), client)))
@@ -404,7 +409,7 @@ impl Acceptor {
     /// Nobody new is let in. False where that cannot be had.
     fn ignore_newcomers(&self) -> bool {
         match self {
-            Self::Tcp(listener) => ignore_newcomers(listener)
+            Self::Tcp(listener) | Self::Lent(listener) => ignore_newcomers(listener)
                 .inspect_err(|error| debug!(%error, "a listener closes without a filter"))
                 .is_ok(),
             Self::Memory(_) => false,
@@ -414,10 +419,12 @@ impl Acceptor {
     /// What is there already.
     fn accept_waiting(&mut self) -> io::Result<Option<(Stream, SocketAddr)>> {
         match self {
-            Self::Tcp(listener) => Ok(accept_waiting(listener)?.map(|(stream, client)| {
-                tune_downstream(&stream);
-                (Stream::Tcp(stream), client)
-            })),
+            Self::Tcp(listener) | Self::Lent(listener) => {
+                Ok(accept_waiting(listener)?.map(|(stream, client)| {
+                    tune_downstream(&stream);
+                    (Stream::Tcp(stream), client)
+                }))
+            }
             Self::Memory(listener) => Ok(listener.try_recv().ok().map(|stream| {
                 (
                     Stream::Memory(stream),

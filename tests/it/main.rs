@@ -39,6 +39,7 @@ mod shutdown;
 mod smuggling;
 mod state;
 mod streams_rollout;
+mod systemd;
 mod tunnel;
 mod upgrade;
 mod upstream_tls;

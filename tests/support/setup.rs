@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
@@ -19,6 +19,8 @@ pub(crate) struct Setup {
     rest: String,
     whole: Option<String>,
     command: Vec<String>,
+    environment: Vec<(String, String)>,
+    stdin: Stdio,
     arguments: Vec<String>,
     stdout: Option<Stdio>,
 }
@@ -43,6 +45,8 @@ impl Setup {
             rest: String::new(),
             whole: None,
             command: vec![binary().into()],
+            environment: Vec::new(),
+            stdin: Stdio::null(),
             arguments: Vec::new(),
             stdout: None,
         }
@@ -97,6 +101,18 @@ impl Setup {
     /// Started by this command, to which `run` and its arguments are added.
     pub(crate) fn command(mut self, command: &[&str]) -> Self {
         self.command = command.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
+    /// With a variable of the environment.
+    pub(crate) fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    /// With this as its standard input.
+    pub(crate) fn stdin(mut self, stdin: impl Into<Stdio>) -> Self {
+        self.stdin = stdin.into();
         self
     }
 
@@ -158,13 +174,11 @@ impl Setup {
     pub(crate) fn start_unready(self) -> Tidegate {
         let text = self.text();
         let file = self.file();
-        Tidegate::run(
-            self.dir,
-            &text,
-            file,
-            self.command,
-            &self.arguments,
-            self.stdout,
-        )
+        let mut command = Command::new(&self.command[0]);
+        command
+            .args(&self.command[1..])
+            .envs(self.environment)
+            .stdin(self.stdin);
+        Tidegate::run(self.dir, &text, file, command, &self.arguments, self.stdout)
     }
 }

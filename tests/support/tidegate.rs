@@ -30,7 +30,7 @@ pub(crate) struct Tidegate {
 }
 
 /// The binary under test.
-pub(crate) fn binary() -> &'static str {
+pub(crate) const fn binary() -> &'static str {
     env!("CARGO_BIN_EXE_tidegate")
 }
 
@@ -41,21 +41,19 @@ impl Tidegate {
         dir: TempDir,
         config: &str,
         file: EndpointFile,
-        command: Vec<String>,
+        mut command: Command,
         arguments: &[String],
         stdout: Option<Stdio>,
     ) -> Self {
         let path = dir.path().join("tidegate.yaml");
         fs::write(&path, config).unwrap();
-        let mut process = Command::new(&command[0])
-            .args(&command[1..])
+        let mut process = command
             .args(["run", "-c"])
             .arg(&path)
             .args(["--log", "info"])
             .args(arguments)
             // The cluster of a test, and never that of the person who runs it.
             .env("KUBECONFIG", dir.path().join("kubeconfig"))
-            .stdin(Stdio::null())
             .stdout(stdout.unwrap_or_else(Stdio::piped))
             .stderr(Stdio::piped())
             .spawn()
@@ -320,7 +318,9 @@ impl Tidegate {
         self.process.wait().unwrap();
         let dir = std::mem::replace(&mut self.dir, TempDir::new().unwrap());
         let file = EndpointFile::new(self.file.path().to_owned());
-        let again = Self::run(dir, config, file, vec![binary().into()], &[], None);
+        let mut command = Command::new(binary());
+        command.stdin(Stdio::null());
+        let again = Self::run(dir, config, file, command, &[], None);
         again.ready();
         again
     }
@@ -366,6 +366,7 @@ impl Tidegate {
             let status = eventually("it ends", || self.process.try_wait().unwrap());
             return status.code();
         }
+        self.heir = self.heir.filter(|heir| *heir != pid);
         let (_, status) = eventually("it ends", || {
             waitpid(Some(pid), WaitOptions::NOHANG).unwrap()
         });

@@ -30,6 +30,7 @@ use serde_json::Value;
 use tracing::{error, info};
 
 use super::inherited::{Kind, Set};
+use super::notify::Notify;
 use super::signals::Signals;
 use super::{App, Doors};
 use crate::control;
@@ -60,10 +61,11 @@ impl App {
 
     fn dowry(&self) -> anyhow::Result<Dowry> {
         let places = self.places.iter().map(|place| Set {
-            kind: Kind::Listener,
+            kind: Some(Kind::Listener),
             name: place.settings.name.to_string(),
             address: place.settings.address,
             sockets: Vec::new(),
+            lent: place.lent,
         });
         let sockets = self.places.iter().map(|place| &place.sockets);
         let admin = self.admin_sockets.iter();
@@ -92,6 +94,9 @@ impl App {
         signals: &mut Signals,
     ) -> ExitCode {
         info!(pid = successor.pid, "upgrade: a new process has taken over");
+        self.notify.followed_by(successor.pid);
+        // We are not the service any more: our end is not its.
+        self.notify = Notify::default();
         self.admin_until.hand_over();
         self.admin_sockets.clear();
         for (kind, name) in &successor.adopted {

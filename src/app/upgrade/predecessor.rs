@@ -119,21 +119,23 @@ fn add(sets: &mut Vec<Set>, word: &Value, courier: &mut Courier) -> anyhow::Resu
         let kind = Kind::of(word["kind"].as_str()?)?;
         let address: SocketAddr = word["address"].as_str()?.parse().ok()?;
         let count = usize::try_from(word["sockets"].as_u64()?).ok()?;
-        Some((kind, word["name"].as_str()?, address, count))
+        let lent = word["lent"].as_bool()?;
+        Some((kind, word["name"].as_str()?, address, count, lent))
     };
-    let (kind, name, address, count) =
+    let (kind, name, address, count, lent) =
         understood().context("the running process is not understood")?;
     let sockets = courier.sockets(count)?;
     for socket in &sockets {
         socket.set_nonblocking(true)?;
     }
     match sets.last_mut() {
-        Some(last) if last.kind == kind && last.name == name => last.sockets.extend(sockets),
+        Some(last) if last.kind == Some(kind) && last.name == name => last.sockets.extend(sockets),
         _ => sets.push(Set {
-            kind,
+            kind: Some(kind),
             name: name.into(),
             address,
             sockets,
+            lent,
         }),
     }
     Ok(())

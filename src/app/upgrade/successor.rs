@@ -154,10 +154,11 @@ async fn talk(
     for set in sets {
         for sockets in set.sockets.chunks(SOCKETS_MAX) {
             let word = json!({
-                "kind": set.kind.as_str(),
+                "kind": set.kind.map(Kind::as_str),
                 "name": set.name,
                 "address": set.address,
                 "sockets": sockets.len(),
+                "lent": set.lent,
             });
             courier.send(&say(word), sockets).await?;
         }
