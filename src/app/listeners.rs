@@ -85,6 +85,12 @@ impl Listening {
         }
     }
 
+    /// Whether its certificates can be read, by whoever this process is now.
+    pub(super) fn read_again(&self) -> anyhow::Result<()> {
+        let read = self.tls.as_ref().map(tls::Acceptor::refresh).transpose();
+        read.map(drop).with_context(|| place(&self.settings))
+    }
+
     /// Goes on with the sockets of a listener that serves.
     fn after(settings: &server::Settings, before: &Place) -> anyhow::Result<Self> {
         let tls = acceptor(settings)?;

@@ -7,6 +7,7 @@ mod inherited;
 mod leave;
 mod listeners;
 mod notify;
+mod privilege;
 mod reload;
 mod scrape;
 mod signals;
@@ -27,6 +28,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info};
 
 pub use inherited::Inherited;
+pub use privilege::harden;
 pub use upgrade::Predecessor;
 
 use crate::admin::{self, Admin, Probes, Until};
@@ -39,6 +41,7 @@ use certificates::Certificates;
 use inherited::{Kind, Set};
 use listeners::{Listening, Place};
 use notify::Notify;
+use privilege::Identity;
 use reload::{InForce, LastReload};
 use signals::Signals;
 use start::{start_workers, start_writer};
@@ -109,6 +112,8 @@ impl Bound {
             Some(workers) => workers,
             None => std::thread::available_parallelism().map_or(1, usize::from),
         };
+        let identity = config.user.as_deref().map(Identity::of);
+        let identity = identity.transpose()?.flatten();
         if let Some(dir) = &config.state_dir {
             std::fs::create_dir_all(dir).with_context(|| format!("state_dir {}", dir.display()))?;
         }
@@ -118,7 +123,7 @@ impl Bound {
             .listeners
             .iter()
             .map(bind)
-            .collect::<Result<_, _>>()?;
+            .collect::<Result<Vec<_>, _>>()?;
         let mut admin = Vec::new();
         for (kind, address) in admin_addresses(&config) {
             let socket = inherited
@@ -131,6 +136,17 @@ impl Bound {
             admin.push((kind, socket));
         }
         inherited.nothing_is_left()?;
+        if let Some(identity) = identity {
+            if let Some(dir) = &config.state_dir {
+                identity.own(dir)?;
+            }
+            identity.assume()?;
+            // Rather now than when they are renewed.
+            for listening in &listeners {
+                listening.read_again()?;
+            }
+            certificates::read_for(&config.services)?;
+        }
         Ok(Self {
             program: Program::of_this_process(),
             config,

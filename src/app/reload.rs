@@ -138,6 +138,10 @@ fn keep_what_cannot_change(config: &mut Config, old: &Config) {
         told("workers");
         config.workers = old.workers;
     }
+    if config.user != old.user {
+        told("user");
+        config.user.clone_from(&old.user);
+    }
     if config.state_dir != old.state_dir {
         told("state_dir");
         config.state_dir.clone_from(&old.state_dir);

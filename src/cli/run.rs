@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use super::{Global, LogFormat, output};
-use crate::app::{Bound, Inherited, Options, Predecessor};
+use crate::app::{self, Bound, Inherited, Options, Predecessor};
 use crate::config::{self, Config};
 use crate::telemetry::{self, Format};
 
@@ -26,6 +26,7 @@ pub fn run(path: Option<&Path>, global: &Global) -> anyhow::Result<ExitCode> {
         }
     };
     // Before there is another thread.
+    let missing = app::harden();
     let activated = Inherited::activated()?;
     let format = match global.log_format {
         Some(LogFormat::Text) => Format::Text,
@@ -35,6 +36,9 @@ pub fn run(path: Option<&Path>, global: &Global) -> anyhow::Result<ExitCode> {
     };
     let log_end = telemetry::log::start(format, &global.log).map_err(anyhow::Error::msg)?;
     tell_panics();
+    for error in missing {
+        tracing::warn!(error, "this process is less guarded than it should be");
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default())

@@ -43,7 +43,7 @@ impl Config {
             "state_dir": self.state_dir.as_deref().map(written),
             "peers": [],
             "reload_on_change": self.reload_on_change,
-            "user": null,
+            "user": self.user,
             "workers": self.workers.map_or(json!("auto"), |n| json!(n)),
         })
     }

@@ -91,6 +91,10 @@ fn config(root: &Item<'_>, path: &Path, files: &mut Files) -> Option<Config> {
     take(&mut state_dir, keys.optional("state_dir"), |item| {
         files.path(item).map(Some)
     });
+    let mut user = None;
+    take(&mut user, keys.optional("user"), |item| {
+        item.name().map(|name| Some(name.to_owned()))
+    });
     process::unfinished(&mut keys);
     keys.finish();
     Some(Config {
@@ -103,6 +107,7 @@ fn config(root: &Item<'_>, path: &Path, files: &mut Files) -> Option<Config> {
         access_log_sample,
         state_dir,
         reload_on_change,
+        user,
         workers,
     })
 }

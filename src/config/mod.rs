@@ -61,6 +61,8 @@ pub struct Config {
     pub state_dir: Option<PathBuf>,
     /// Whether the config is read again when its file changes.
     pub reload_on_change: bool,
+    /// Whom to become, when started as root, once the addresses are bound.
+    pub user: Option<String>,
     /// Worker threads; none means one for each core.
     pub workers: Option<usize>,
 }

@@ -128,9 +128,6 @@ pub(super) fn unfinished(keys: &mut Mapping<'_>) {
         let message = "other replicas come with a later version; until then leave it empty";
         item.faults.add(keys.place(item.key), item.key, message);
     }
-    if let Some(item) = keys.optional("user") {
-        item.fault("comes with a later version; until then start tidegate as that user");
-    }
 }
 
 const WORKERS_MAX: usize = 512;

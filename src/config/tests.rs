@@ -285,7 +285,7 @@ access_log: { sample: 0.25 }
 state_dir: state
 peers: []
 reload_on_change: true
-user: null
+user: tidegate
 workers: 4
 "#;
 
@@ -538,7 +538,7 @@ fn says_honestly_what_comes_later() {
     at_top(
         r#"
             peers: [a] | 12:1: peers: | later version
-            user: nobody | 12:7: user: | later version
+            user: "" | 12:7: user: | empty
         "#,
     );
 }

@@ -135,6 +135,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("anyhow", &["main.rs", "app/", "cli/", "rehearse/"]),
     ("kube", &["kubernetes/"]),
     ("k8s_openapi", &["kubernetes/"]),
+    ("nix", &["app/privilege.rs"]),
     ("listenfd", &["app/inherited.rs"]),
     ("socket2", &["net/", "admin/serve.rs"]),
     // Serde's derives make a shape that others depend on: the API's, the access log's line, reports. Files of people are

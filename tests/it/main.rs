@@ -43,3 +43,4 @@ mod systemd;
 mod tunnel;
 mod upgrade;
 mod upstream_tls;
+mod user;

@@ -140,8 +140,9 @@ fn refuses_a_socket_that_no_listener_wants() {
     let setup = Setup::of(&[&a]);
     let path = setup.dir().join("tidegate.yaml");
     std::fs::write(&path, setup.text()).unwrap();
-    let output = Command::new(ACTIVATE[0])
-        .args(&ACTIVATE[1..])
+    let output = Command::new("timeout")
+        .arg("20")
+        .args(ACTIVATE)
         .args(["run", "-c"])
         .arg(&path)
         .stdin(OwnedFd::from(socket))
