@@ -17,7 +17,7 @@ struct Script {
 }
 
 impl Script {
-    /// Of these pieces, each of which ends at a boundary, and may be a message. `beginning` is a piece that never ends.
+    /// Of these pieces, each of which ends at a boundary, and may be a message.
     fn of(pieces: &[(&[u8], bool)]) -> Self {
         let mut script = Self {
             bytes: Vec::new(),

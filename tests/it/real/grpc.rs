@@ -116,10 +116,10 @@ fn every_kind_of_call_passes_with_its_metadata_and_its_status() {
 #[test]
 fn deadlines_and_cancellations_reach_the_server() {
     let scene = Scene::start();
-    let call = json!({ "method": "held_stream", "requests": [""], "timeout": 1.5 });
+    let call = json!({ "method": "held_stream", "requests": [""], "timeout": 3 });
     scene.begin(&call);
     let left = scene.a.fact("call")["time_left"].as_f64().unwrap();
-    assert!((0.1..=1.5).contains(&left), "{left}");
+    assert!(left > 0.0 && left <= 3.0, "{left}");
     assert_eq!(scene.end("held_stream")["code"], "DEADLINE_EXCEEDED");
     assert_eq!(scene.a.fact("over")["cancelled"], true);
 
@@ -241,7 +241,7 @@ fn our_own_end_finishes_calls_or_tells_that_it_does_not() {
 
 #[test]
 fn our_own_end_costs_a_channel_with_another_address_nothing() {
-    const CALLS: usize = 400;
+    const CALLS: usize = 300;
     let mut first =
         Scene::with(|setup| setup.rest("shutdown: { wait_period: 1s, grace_period: 8s }"));
     let second = Setup::without_file().service("protocol: h2");

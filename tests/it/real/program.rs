@@ -92,13 +92,12 @@ impl Program {
     #[track_caller]
     fn take(&self, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
         let mut lines = self.told.lines.lock().unwrap();
+        let mut late = false;
         loop {
             if let Some(place) = lines.facts.iter().position(&is_it) {
                 return lines.facts.remove(place);
             }
-            let (next, waited) = self.told.news.wait_timeout(lines, PATIENCE).unwrap();
-            lines = next;
-            if waited.timed_out() || lines.last.is_some() {
+            if late || lines.last.is_some() {
                 let (facts, last) = (lines.facts.clone(), lines.last.clone());
                 drop(lines);
                 panic!(
@@ -106,6 +105,8 @@ impl Program {
                     self.script
                 );
             }
+            let (next, waited) = self.told.news.wait_timeout(lines, PATIENCE).unwrap();
+            (lines, late) = (next, waited.timed_out());
         }
     }
 

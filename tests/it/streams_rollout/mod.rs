@@ -5,8 +5,7 @@ mod clients;
 mod endpoint;
 
 use std::ops::Range;
-use std::sync::Arc;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -231,11 +230,9 @@ fn the_report_says_so(tidegate: &Tidegate, board: &Board, endpoint: &StreamingEn
     let report = tidegate.report(endpoint.name());
     let [sockets, events, calls] =
         [Kind::Socket, Kind::Events, Kind::Call].map(|kind| board.count(kind, endpoint.name()));
-    assert_eq!(
-        endpoint.echoes(),
-        sockets,
-        "each Close was answered, and the answer passed on"
-    );
+    eventually("every answer to a Close is passed on", || {
+        (endpoint.echoes() == sockets).then_some(())
+    });
     let number = |name: &str| report[name].as_u64().unwrap() as usize;
     assert_eq!(
         number("in_flight_at_start"),
