@@ -294,6 +294,8 @@ impl Writer {
     /// Nobody follows after all.
     pub(super) fn go_on(&mut self) {
         self.keeper.handed_over = false;
+        // Whoever did not make it may have written.
+        self.keeper.changed = true;
         self.keeper.save();
     }
 
