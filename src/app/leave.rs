@@ -28,7 +28,7 @@ impl App {
             Duration::ZERO
         };
         let plan = Plan::new(Instant::now(), wait_period, shutdown.grace_period);
-        self.notify
+        self.systemd
             .stopping(shutdown.grace_period + 2 * LAST_WORDS_MAX);
         tokio::select! {
             biased;

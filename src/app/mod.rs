@@ -6,12 +6,12 @@ mod descriptors;
 mod inherited;
 mod leave;
 mod listeners;
-mod notify;
 mod privilege;
 mod reload;
 mod scrape;
 mod signals;
 mod start;
+mod systemd;
 mod upgrade;
 
 use std::net::TcpListener;
@@ -40,11 +40,11 @@ use crate::worker::{Mail, mailboxes};
 use certificates::Certificates;
 use inherited::{Kind, Set};
 use listeners::{Listening, Place};
-use notify::Notify;
 use privilege::Identity;
 use reload::{InForce, LastReload};
 use signals::Signals;
 use start::{start_workers, start_writer};
+use systemd::Systemd;
 use upgrade::Program;
 
 /// What is decided outside the config.
@@ -82,7 +82,7 @@ pub struct App {
     /// Those of the admin side, for whoever goes on with them.
     admin_sockets: Vec<Set>,
     admin_until: Until,
-    notify: Notify,
+    systemd: Systemd,
     certificates: Certificates,
     threads: Vec<JoinHandle<()>>,
     log: Option<AccessLog>,
@@ -168,8 +168,8 @@ impl Bound {
     ) -> anyhow::Result<ExitCode> {
         let mut signals = Signals::new()?;
         let mut app = self.start(options, predecessor).await?;
-        app.notify = Notify::from_env();
-        app.notify.ready();
+        app.systemd = Systemd::from_env();
+        app.systemd.ready();
         app.until_told(&mut signals).await
     }
 
@@ -210,7 +210,7 @@ impl Bound {
             places: Vec::new(),
             admin_sockets: Vec::new(),
             admin_until: Until::stopped(stop.clone()),
-            notify: Notify::default(),
+            systemd: Systemd::default(),
             certificates: Certificates::new(metrics.clone()),
             metrics,
             probes: Arc::default(),

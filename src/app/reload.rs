@@ -66,7 +66,7 @@ impl LastReload {
 impl App {
     /// Reads the config again.
     pub(super) async fn reload(&mut self) {
-        self.notify.reloading();
+        self.systemd.reloading();
         let path = self.in_force.config.path.clone();
         let faults = match Config::read(&path) {
             Ok(config) => self.take_up(config).await,
@@ -93,7 +93,7 @@ impl App {
             to: result,
             reason: faults.first().cloned(),
         });
-        self.notify.ready();
+        self.systemd.ready();
         // Counted last: whoever waits for it finds everything else done.
         self.metrics.config_reload(ok);
     }

@@ -30,8 +30,8 @@ use serde_json::Value;
 use tracing::{error, info};
 
 use super::inherited::{Kind, Set};
-use super::notify::Notify;
 use super::signals::Signals;
+use super::systemd::Systemd;
 use super::{App, Doors};
 use crate::control;
 use crate::net::Courier;
@@ -94,9 +94,9 @@ impl App {
         signals: &mut Signals,
     ) -> ExitCode {
         info!(pid = successor.pid, "upgrade: a new process has taken over");
-        self.notify.followed_by(successor.pid);
+        self.systemd.followed_by(successor.pid);
         // We are not the service any more: our end is not its.
-        self.notify = Notify::default();
+        self.systemd = Systemd::default();
         self.admin_until.hand_over();
         self.admin_sockets.clear();
         for (kind, name) in &successor.adopted {

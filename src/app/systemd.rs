@@ -10,13 +10,13 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 use tracing::debug;
 
-/// The service manager.
+/// The service manager, if there is one.
 #[derive(Debug, Default)]
-pub(super) struct Notify {
+pub(super) struct Systemd {
     to: Option<(UnixDatagram, SocketAddr)>,
 }
 
-impl Notify {
+impl Systemd {
     /// The one that started this process.
     pub(super) fn from_env() -> Self {
         let place = env::var_os("NOTIFY_SOCKET").filter(|place| !place.is_empty());
