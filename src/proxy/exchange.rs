@@ -53,9 +53,9 @@ impl Proxy {
                 .shared()
                 .dispatched_to_draining(flow.service.name().as_str(), why);
         }
-        let upgrade = flow.upgrade.clone();
-        let asked = match &upgrade {
-            Some(protocol) => Asked::Upgrade(protocol),
+        let wish = flow.wish.clone();
+        let asked = match &wish {
+            Some(wish) => wish.asked(),
             None if flow.parts.method == Method::HEAD => Asked::Head,
             None => Asked::Body,
         };
@@ -96,7 +96,7 @@ impl Proxy {
         let framing = flow.upload.framing();
         let last = Last {
             close: attempt.admission().is_draining(),
-            upgrade: flow.upgrade.as_deref(),
+            wish: flow.wish.as_ref(),
         };
         match connection {
             Connection::Http1(connection) => connection.begin(|out| {
@@ -109,6 +109,11 @@ impl Proxy {
                     last,
                 )
             }),
+            Connection::Http2(_) if flow.parts.method == Method::CONNECT => {
+                return Err(Failure::NotServed(
+                    "the endpoint is spoken to by HTTP/2, where no tunnel is opened",
+                ));
+            }
             Connection::Http2(exchange) => {
                 let head =
                     stream_head::request(flow.parts, &flow.target, flow.downstream, framing)?;

@@ -31,6 +31,8 @@ pub enum Failure {
     BadRequest(&'static str),
     /// Downstream: a method that is not served.
     NotAllowed(&'static str),
+    /// Downstream: a protocol that is not served, or not by these endpoints.
+    NotServed(&'static str),
     /// Downstream: an `Expect` that nobody knows.
     ExpectationFailed,
     /// Downstream: the target is too long.
@@ -75,12 +77,16 @@ impl fmt::Display for Failure {
 impl std::error::Error for Failure {}
 
 impl Failure {
+    /// CONNECT, where no service has it.
+    pub(super) const NOT_ALLOWED: Self = Self::NotAllowed("CONNECT is not allowed here");
+
     /// The status it becomes.
     #[must_use]
     pub const fn status(self) -> StatusCode {
         match self {
             Self::BadRequest(_) | Self::ClientGone => StatusCode::BAD_REQUEST,
             Self::NotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::NotServed(_) => StatusCode::NOT_IMPLEMENTED,
             Self::ExpectationFailed => StatusCode::EXPECTATION_FAILED,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -102,6 +108,7 @@ impl Failure {
         match self {
             Self::BadRequest(_) => "bad_request",
             Self::NotAllowed(_) => "method_not_allowed",
+            Self::NotServed(_) => "protocol_not_served",
             Self::ExpectationFailed => "expectation_failed",
             Self::TargetTooLong => "target_too_long",
             Self::BodyTooLarge => "body_too_large",
@@ -128,7 +135,7 @@ impl Failure {
             Self::ClientGone => 1,
             Self::UploadStalled | Self::RequestTimeout => 4,
             Self::BodyTooLarge => 8,
-            Self::NoRoute => 12,
+            Self::NoRoute | Self::NotServed(_) => 12,
             Self::BadRequest(_)
             | Self::NotAllowed(_)
             | Self::ExpectationFailed
@@ -149,6 +156,7 @@ impl Failure {
         match self {
             Self::BadRequest(_)
             | Self::NotAllowed(_)
+            | Self::NotServed(_)
             | Self::ExpectationFailed
             | Self::TargetTooLong
             | Self::BodyTooLarge
@@ -172,7 +180,10 @@ impl Failure {
     #[must_use]
     pub const fn reason(self) -> &'static str {
         match self {
-            Self::BadRequest(why) | Self::NotAllowed(why) | Self::BadResponse(why) => why,
+            Self::BadRequest(why)
+            | Self::NotAllowed(why)
+            | Self::NotServed(why)
+            | Self::BadResponse(why) => why,
             Self::ExpectationFailed => "the expectation cannot be met",
             Self::TargetTooLong => "the target is too long",
             Self::BodyTooLarge => "the body is too long",
@@ -217,7 +228,7 @@ impl Failure {
                 HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE"),
             );
         }
-        if self.closes() {
+        if self.closes() || parts.method == Method::CONNECT {
             close_after(&mut response);
         }
         account.failed(self, self.status(), length as u64);
@@ -232,7 +243,7 @@ impl Failure {
             headers.insert(CONTENT_TYPE, kind.clone());
         }
         add_grpc_status(headers, self.grpc_status(), self.reason());
-        if self.closes() {
+        if self.closes() || parts.method == Method::CONNECT {
             close_after(&mut response);
         }
         account.failed(self, StatusCode::OK, 0);

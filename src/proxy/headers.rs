@@ -8,9 +8,10 @@ use std::sync::Arc;
 use bytes::{BufMut, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, TE};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 
 use super::inspect::Target;
+use super::upgrade::Wish;
 use super::upload::Framing;
 use super::{Downstream, Underscores};
 use crate::endpoint::Endpoint;
@@ -26,8 +27,8 @@ pub(super) const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forward
 pub(super) struct Last<'u> {
     /// It is its last.
     pub(super) close: bool,
-    /// It asks for a switch to this protocol.
-    pub(super) upgrade: Option<&'u str>,
+    /// It asks for a tunnel.
+    pub(super) wish: Option<&'u Wish>,
 }
 
 /// Writes the head of a request to an endpoint.
@@ -40,16 +41,21 @@ pub(super) fn write_request(
     last: Last<'_>,
 ) {
     out.reserve(512);
+    let authority = target.authority_text();
+    let (method, form) = match last.wish {
+        Some(Wish::Connect) => (&parts.method, authority),
+        Some(_) => (&Method::GET, target.path_and_query()),
+        None => (&parts.method, target.path_and_query()),
+    };
     put(
         out,
         &[
-            parts.method.as_str().as_bytes(),
+            method.as_str().as_bytes(),
             b" ",
-            target.path_and_query().as_bytes(),
+            form.as_bytes(),
             b" HTTP/1.1\r\nhost: ",
         ],
     );
-    let authority = target.authority_text();
     if authority.is_empty() {
         // HTTP/1.0 without a host: where it came in is the best guess at what it meant.
         // Writing into memory cannot fail.
@@ -67,7 +73,12 @@ pub(super) fn write_request(
             continue;
         }
         let is_dropped = drops && name.as_str().contains('_');
-        if is_passed_on(name, trusted) && !tokens.contains(name) && !is_dropped {
+        let is_for_both = match last.wish {
+            Some(wish) => wish.passes_on(name),
+            None => None,
+        };
+        let is_passed_on = is_for_both.unwrap_or_else(|| is_passed_on(name, trusted));
+        if is_passed_on && !tokens.contains(name) && !is_dropped {
             put(
                 out,
                 &[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"],
@@ -251,7 +262,13 @@ pub(super) fn takes_trailers(headers: &HeaderMap) -> bool {
 /// `TE: trailers` is the connection's and has to be named by `Connection` (RFC 9110, section 10.1.4).
 fn write_connection(out: &mut BytesMut, headers: &HeaderMap, last: Last<'_>) {
     let trailers = takes_trailers(headers);
-    if let Some(protocol) = last.upgrade {
+    if let Some(Wish::Websocket(key)) = last.wish {
+        put(
+            out,
+            &[b"sec-websocket-key: ", key.as_str().as_bytes(), b"\r\n"],
+        );
+    }
+    if let Some(protocol) = last.wish.and_then(Wish::protocol) {
         let connection: &[u8] = if trailers {
             b"te: trailers\r\nconnection: te, upgrade\r\nupgrade: "
         } else {
@@ -334,10 +351,7 @@ mod tests {
             tunnel: Default::default(),
         };
         let mut out = BytesMut::new();
-        let last = Last {
-            close,
-            upgrade: None,
-        };
+        let last = Last { close, wish: None };
         write_request(&mut out, &parts, &target, &downstream, Framing::None, last);
         String::from_utf8(out.to_vec()).unwrap()
     }

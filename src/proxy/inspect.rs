@@ -41,9 +41,12 @@ impl Target {
         }
     }
 
-    /// The path to route by.
+    /// The path to route by. CONNECT has none, and goes where the root goes.
     pub(super) fn path(&self) -> &str {
-        self.uri.path()
+        match self.uri.path() {
+            "" => "/",
+            path => path,
+        }
     }
 
     /// The path and query to forward.
@@ -56,9 +59,6 @@ impl Target {
 
 /// Checks a head.
 pub(super) fn inspect(parts: &Parts, entrance: &Entrance) -> Result<Target, Failure> {
-    if parts.method == Method::CONNECT {
-        return Err(Failure::NotAllowed("CONNECT is not allowed here"));
-    }
     let target_bytes = parts
         .uri
         .path_and_query()
@@ -70,6 +70,10 @@ pub(super) fn inspect(parts: &Parts, entrance: &Entrance) -> Result<Target, Fail
         check_connection(parts)?;
     }
     check_framing(parts)?;
+    let is_plain_connect = parts.method == Method::CONNECT && protocol(parts).is_none();
+    if parts.method == Method::CONNECT {
+        check_connect(parts)?;
+    }
     check_names(parts, entrance.underscores)?;
     check_expect(parts)?;
     let field = host_field(parts)?;
@@ -81,14 +85,14 @@ pub(super) fn inspect(parts: &Parts, entrance: &Entrance) -> Result<Target, Fail
                 ));
             }
             check_host(authority.as_str().as_bytes())?;
-            if parts.version == Version::HTTP_2
-                && let Some(field) = field
-                && !field
-                    .as_bytes()
-                    .eq_ignore_ascii_case(authority.as_str().as_bytes())
-            {
-                return Err(Failure::BadRequest("Host is not the authority"));
+            if parts.version == Version::HTTP_2 {
+                check_twins(field.as_ref(), authority)?;
             }
+            Authority::Target
+        }
+        (None, Some(authority)) if is_plain_connect => {
+            check_host(authority.as_str().as_bytes())?;
+            check_twins(field.as_ref(), authority)?;
             Authority::Target
         }
         // `GET example.com`: the form of a CONNECT.
@@ -99,11 +103,52 @@ pub(super) fn inspect(parts: &Parts, entrance: &Entrance) -> Result<Target, Fail
         }
         _ => field.map_or(Authority::None, Authority::Field),
     };
-    check_form(parts)?;
+    if !is_plain_connect {
+        check_form(parts)?;
+    }
     Ok(Target {
         authority,
         uri: parts.uri.clone(),
     })
+}
+
+/// The protocol that an extended CONNECT names (RFC 8441); none of another request.
+pub(super) fn protocol(parts: &Parts) -> Option<&str> {
+    parts.extensions.get().map(h2::ext::Protocol::as_str)
+}
+
+/// CONNECT has no body; what follows is the tunnel's. Unless it names a protocol, its target is a host and a port, and
+/// nothing else (RFC 9112, section 3.2.3).
+fn check_connect(parts: &Parts) -> Result<(), Failure> {
+    let is_none = |length: &HeaderValue| length == "0" && parts.version != Version::HTTP_2;
+    let mut lengths = parts.headers.get_all(CONTENT_LENGTH).iter();
+    if parts.headers.contains_key(TRANSFER_ENCODING) || !lengths.all(is_none) {
+        return Err(Failure::BadRequest("CONNECT has no body"));
+    }
+    let uri = &parts.uri;
+    let is_authority = uri.scheme().is_none() && uri.path_and_query().is_none();
+    let has_port = uri.port_u16().is_some_and(|port| port > 0);
+    if protocol(parts).is_none() && !(is_authority && has_port) {
+        return Err(Failure::BadRequest("CONNECT wants a host and a port"));
+    }
+    Ok(())
+}
+
+/// A `Host` beside another authority has to be the same.
+fn check_twins(
+    field: Option<&HeaderValue>,
+    authority: &http::uri::Authority,
+) -> Result<(), Failure> {
+    let is_same = |field: &HeaderValue| {
+        field
+            .as_bytes()
+            .eq_ignore_ascii_case(authority.as_str().as_bytes())
+    };
+    if field.is_none_or(is_same) {
+        Ok(())
+    } else {
+        Err(Failure::BadRequest("Host is not the authority"))
+    }
 }
 
 /// One host, and only one, that is a host.
@@ -438,6 +483,6 @@ mod tests {
         };
         assert_eq!(ask("OPTIONS").unwrap(), "*");
         assert!(ask("GET").is_err());
-        assert!(matches!(ask("CONNECT"), Err(Failure::NotAllowed(_))));
+        assert!(ask("CONNECT").is_err());
     }
 }

@@ -9,6 +9,7 @@ mod body;
 mod choice;
 mod exchange;
 mod failure;
+mod handshake;
 mod headers;
 mod inbound;
 mod inspect;
@@ -28,7 +29,7 @@ use std::time::Duration;
 
 use http::header::{CONNECTION, SET_COOKIE, TRAILER};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -38,7 +39,7 @@ pub use failure::Failure;
 pub use inbound::Inbound;
 pub use pin::Pins;
 pub use refusal::Refusal;
-pub use tunnel::Tunnel;
+pub use tunnel::{ByteStream, Parting, Tunnel};
 
 use crate::clock::{Clock, Task};
 use crate::ending::{Grpc, Kind};
@@ -50,6 +51,7 @@ use account::Account;
 use admit::Attempt;
 use exchange::Answered;
 use inspect::Target;
+use upgrade::Wish;
 use upload::Upload;
 
 /// One worker's proxy.
@@ -176,8 +178,8 @@ struct Flow<'r> {
     upload: Upload,
     account: Account,
     hash: Option<u64>,
-    /// The protocol that the client wants to switch to, and may.
-    upgrade: Option<Arc<str>>,
+    /// The tunnel that the client asks for, and may have.
+    wish: Option<Wish>,
     session: Option<u64>,
     started: Instant,
     retries: retry::Retries,
@@ -263,16 +265,25 @@ impl Proxy {
         };
         account.routed_by(target.authority_text());
         let Some((service, route)) = self.route(&target) else {
-            return Failure::NoRoute.respond(account, &parts);
+            let failure = if parts.method == Method::CONNECT {
+                Failure::NOT_ALLOWED
+            } else {
+                Failure::NoRoute
+            };
+            return failure.respond(account, &parts);
         };
         account.service(&service);
         let settings = service.settings();
+        let wish = Wish::of(&parts, &settings.upgrades, &mut self.rng.borrow_mut());
+        let wish = match wish {
+            Ok(wish) => wish,
+            Err(failure) => return failure.respond(account, &parts),
+        };
         let upload = match Upload::new(&parts, incoming, settings.limits.request_body) {
             Ok(upload) => upload,
             Err(failure) => return failure.respond(account, &parts),
         };
         let hash = choice::hash_of(&settings.balance, &parts, account.client().ip);
-        let upgrade = upgrade::wanted(&parts, &settings.upgrades);
         let session = choice::session_of(&settings.affinity, &parts);
         service.budget().note_request(self.settings.worker, started);
         let retries = retry::Retries::new(&settings.retry);
@@ -286,7 +297,7 @@ impl Proxy {
             upload,
             account,
             hash,
-            upgrade,
+            wish,
             session,
             started,
             retries,
@@ -356,8 +367,13 @@ impl Proxy {
         answered: Answered,
         attempt: Attempt,
     ) -> Response<Body> {
-        if answered.head.status == StatusCode::SWITCHING_PROTOCOLS {
-            return self.switch(flow, answered, attempt);
+        if let Some(wish) = flow.wish.clone() {
+            let head = &answered.head;
+            match wish.is_granted(head.status, &head.headers) {
+                Ok(true) => return self.open(flow, &wish, answered, attempt),
+                Ok(false) => {}
+                Err(failure) => return failure.respond(flow.account, flow.parts),
+            }
         }
         attempt.prove_pin();
         let cookie = choice::binding(&flow, &attempt);
@@ -373,6 +389,10 @@ impl Proxy {
         }
         if let Some(cookie) = cookie {
             response.headers_mut().append(SET_COOKIE, cookie);
+        }
+        if flow.parts.method == Method::CONNECT {
+            // What came early was for a tunnel, and must not be taken for a request.
+            close_after(&mut response);
         }
         let passing = body::Passing {
             proxy: self.clone(),

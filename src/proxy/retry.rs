@@ -4,7 +4,7 @@ use http::Method;
 use http::request::Parts;
 use tokio::time::Instant;
 
-use super::{Failure, Flow, Proxy};
+use super::{Failure, Flow, Proxy, inspect};
 use crate::endpoint::EndpointId;
 use crate::snapshot::Retry;
 
@@ -92,7 +92,7 @@ impl Retries {
         self.retrying
     }
 
-    /// RFC 9110, section 9.2.2, as far as P10 goes.
+    /// RFC 9110, section 9.2.2, as far as P10 goes. A WebSocket over HTTP/2 is what a GET asks for over HTTP/1.1.
     pub(super) fn is_idempotent(&self, parts: &Parts) -> bool {
         matches!(
             parts.method,
@@ -102,7 +102,7 @@ impl Retries {
                 | Method::TRACE
                 | Method::PUT
                 | Method::DELETE
-        )
+        ) || inspect::protocol(parts).is_some()
     }
 }
 

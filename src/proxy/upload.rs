@@ -5,9 +5,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use h2::RecvStream;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, Method};
 use http_body::Body as _;
 use tokio::time::Instant;
 
@@ -85,7 +86,7 @@ impl Upload {
             // It has been checked that it is one number.
             let length = length.to_str().ok().and_then(|text| text.parse().ok());
             Framing::Sized(length.ok_or(Failure::BadRequest("the content length is no number"))?)
-        } else if incoming.is_end_stream() {
+        } else if incoming.is_end_stream() || parts.method == Method::CONNECT {
             Framing::None
         } else {
             // HTTP/2 says by its frames where a body ends.
@@ -113,6 +114,14 @@ impl Upload {
             chunk_open: false,
             gathered: false,
         })
+    }
+
+    /// The half of a stream that it comes by: a tunnel's bytes follow.
+    pub(super) fn into_stream(self) -> Option<RecvStream> {
+        match self.incoming {
+            Inbound::Http2(stream) => Some(stream),
+            Inbound::Http1(_) => None,
+        }
     }
 
     pub(super) fn framing(&self) -> Framing {

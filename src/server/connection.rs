@@ -271,15 +271,16 @@ async fn relay(connection: &Connection, mut tunnel: Box<Tunnel>, early: Bytes) -
     drop(early);
     std::future::poll_fn(|cx| {
         if connection.forced.get() {
-            tunnel.cut();
+            // The connection ends by force, however the tunnel would.
+            let _ = tunnel.cut();
             return Poll::Ready(Over::Forced);
         }
         let mut stream = connection.watched.stream.borrow_mut();
-        let over = tunnel.poll(cx, &mut stream);
+        let over = tunnel.poll(cx, &mut *stream);
         if tunnel.is_client_done() {
             connection.watched.ended.set(true);
         }
-        over.map(|()| Over::Done)
+        over.map(|_| Over::Done)
     })
     .await
 }

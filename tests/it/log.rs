@@ -79,13 +79,13 @@ fn tells_of_what_never_reached_an_endpoint() {
     let a = Endpoint::start("a");
     let tidegate = Setup::of(&[&a]).start();
     let mut client = tidegate.connect();
-    client.send("CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n");
-    assert_eq!(client.response().status, 405);
+    client.send("GET / HTTP/1.1\r\nHost: a b\r\n\r\n");
+    assert_eq!(client.response().status, 400);
     let line = eventually("it is logged", || tidegate.access_log().first().cloned());
     has_every_field(&line);
     assert_eq!(
         (&line["status"], &line["code"]),
-        (&405.into(), &"method_not_allowed".into())
+        (&400.into(), &"bad_request".into())
     );
     for name in ["service", "endpoint", "address", "connection", "reused"] {
         assert_eq!(line[name], Value::Null, "{name}");

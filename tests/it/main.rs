@@ -38,6 +38,7 @@ mod rollout;
 mod shutdown;
 mod smuggling;
 mod state;
+mod stream_tunnel;
 mod streams_rollout;
 mod systemd;
 mod tunnel;

@@ -5,6 +5,9 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use socket2::SockRef;
 use tokio::time::Instant;
 
@@ -130,6 +133,18 @@ impl Exchange {
         self.send("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nX-Own: 1\r\n\r\n");
     }
 
+    /// Switches to WebSocket, with the answer to the request's key and these fields.
+    #[track_caller]
+    pub(crate) fn accept(&self, fields: &str) {
+        let request = self.request();
+        let key = request.head.field("sec-websocket-key").unwrap();
+        let accept = answer_to(key);
+        self.send(format!(
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Accept: {accept}\r\n{fields}\r\n"
+        ));
+    }
+
     /// Says that nothing more comes.
     pub(crate) fn finish(&self) {
         self.stream.shutdown(Shutdown::Write).unwrap();
@@ -159,4 +174,10 @@ impl Exchange {
         // Sends nothing, but wakes the thread that reads; the last one to let go of the socket resets it.
         let _ = self.stream.shutdown(Shutdown::Read);
     }
+}
+
+/// What an endpoint says to a key (RFC 6455, section 4.2.2).
+fn answer_to(key: &str) -> String {
+    let text = format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes()))
 }

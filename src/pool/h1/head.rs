@@ -4,7 +4,7 @@ use std::mem::MaybeUninit;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, PROXY_AUTHENTICATE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::ReadError;
@@ -47,6 +47,8 @@ pub enum Asked<'t> {
     Head,
     /// For a switch to this protocol, which may be declined.
     Upgrade(&'t str),
+    /// For a tunnel, which every success opens (CONNECT; RFC 9110, section 9.3.6).
+    Tunnel,
 }
 
 /// What the bytes at hand amount to.
@@ -93,7 +95,7 @@ pub(super) fn parse(read: &mut BytesMut, asked: Asked<'_>) -> Result<Parsed, Rea
     let block = read.split_to(length).freeze();
     let status = StatusCode::from_u16(code)
         .map_err(|_| ReadError::Malformed("the response's status is no status"))?;
-    collect(&block, &spans, status, http10, asked == Asked::Head).map(Parsed::Final)
+    collect(&block, &spans, status, http10, asked).map(Parsed::Final)
 }
 
 /// A switch of protocols has to be the one that was asked for (RFC 9110, section 7.8).
@@ -160,8 +162,9 @@ fn collect(
     spans: &[Span],
     status: StatusCode,
     http10: bool,
-    to_head: bool,
+    asked: Asked<'_>,
 ) -> Result<Head, ReadError> {
+    let is_tunnel = asked == Asked::Tunnel && status.is_success();
     let mut headers = HeaderMap::with_capacity(spans.len() + 2);
     let tokens = connection_tokens(block, spans);
     let mut framing = Framing::default();
@@ -170,7 +173,9 @@ fn collect(
         let name = HeaderName::from_bytes(&block[span.name.0..span.name.1])
             .map_err(|_| ReadError::Malformed("a field of the response has no valid name"))?;
         let value = block.slice(span.value.0..span.value.1);
-        if name == TRANSFER_ENCODING {
+        if is_tunnel && matches!(name, TRANSFER_ENCODING | CONTENT_LENGTH) {
+            // They mean nothing there.
+        } else if name == TRANSFER_ENCODING {
             framing.transfer_encoding(&value)?;
         } else if name == CONTENT_LENGTH {
             // One is enough: repeated equal ones are collapsed, different ones refused.
@@ -179,11 +184,13 @@ fn collect(
             }
         } else if name.as_str() == "keep-alive" {
             keep_alive = keep_alive_timeout(&value);
-        } else if !is_hop_by_hop(&name) && !tokens.contains(&name) {
+        } else if asked == Asked::Tunnel && name == PROXY_AUTHENTICATE
+            || !is_hop_by_hop(&name) && !tokens.contains(&name)
+        {
             headers.append(name, field_value(value)?);
         }
     }
-    let length = framing.of(status, http10, to_head)?;
+    let length = framing.of(status, http10, is_tunnel || asked == Asked::Head)?;
     let persistent =
         !tokens.close && (!http10 || tokens.keep_alive) && length != Length::UntilClose;
     Ok(Head {
@@ -236,7 +243,7 @@ impl Framing {
         }
     }
 
-    fn of(&self, status: StatusCode, http10: bool, to_head: bool) -> Result<Length, ReadError> {
+    fn of(&self, status: StatusCode, http10: bool, head_alone: bool) -> Result<Length, ReadError> {
         if self.chunked && (self.length.is_some() || http10) {
             return Err(ReadError::Malformed("the response has two framings"));
         }
@@ -244,7 +251,7 @@ impl Framing {
             return Err(ReadError::Malformed("a switch of protocols has a body"));
         }
         Ok(match (self.chunked, self.length) {
-            _ if to_head
+            _ if head_alone
                 || status == StatusCode::SWITCHING_PROTOCOLS
                 || status == StatusCode::NO_CONTENT
                 || status == StatusCode::NOT_MODIFIED =>

@@ -10,13 +10,15 @@
 
 mod ending;
 mod pipe;
+mod stream;
 
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use h2::RecvStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
 use super::account::Account;
@@ -27,13 +29,16 @@ use crate::pool::{Kind, Permit};
 use crate::snapshot::ServiceSettings;
 use ending::Ending;
 use pipe::{Pipe, poll_read};
+pub use stream::ByteStream;
 
-/// Both ends of a switched connection; the client's stream is lent by its connection.
+/// Both ends of a tunnel; the client's is lent to it by whoever polls: a connection, or a stream of one.
 #[derive(Debug)]
 pub struct Tunnel {
     origin: Origin,
     account: Account,
     upstream: Option<(Stream, Permit)>,
+    /// The half of the client's stream that the request came by, over HTTP/2.
+    incoming: Option<RecvStream>,
     /// Given back before the end when only the client's part of a Close is waited for.
     attempt: Option<Attempt>,
     up: Pipe,
@@ -50,6 +55,15 @@ pub(super) struct Origin {
     pub(super) downstream: Rc<Downstream>,
     pub(super) settings: Arc<ServiceSettings>,
     pub(super) is_websocket: bool,
+}
+
+/// How a tunnel leaves its client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parting {
+    /// In order: it has everything, and nothing more comes.
+    Orderly,
+    /// Cut off: that must not look like an end of its own.
+    Broken,
 }
 
 /// Why it is over: code and reason for the log, none when both sides were done.
@@ -92,6 +106,7 @@ impl Tunnel {
             origin,
             account,
             upstream: Some(upstream),
+            incoming: None,
             attempt: Some(attempt),
             up: Pipe::new(),
             down: Pipe::new(),
@@ -101,6 +116,16 @@ impl Tunnel {
         tunnel.down.hold(early);
         tunnel.note_life();
         tunnel
+    }
+
+    /// The half of a stream that the client's request came by is kept for whoever polls.
+    pub(super) fn keep(&mut self, incoming: Option<RecvStream>) {
+        self.incoming = incoming;
+    }
+
+    /// What was kept, once.
+    pub fn take_incoming(&mut self) -> Option<RecvStream> {
+        self.incoming.take()
     }
 
     /// The client's end is here, with what came behind its request. From here on it is polled.
@@ -115,17 +140,18 @@ impl Tunnel {
     }
 
     /// Passes on what comes, until it is over.
-    pub fn poll(&mut self, cx: &mut Context<'_>, client: &mut Stream) -> Poll<()> {
+    pub fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    ) -> Poll<Parting> {
         let task = self.origin.downstream.task.clone();
         task.register(cx.waker());
         let over = self.poll_over(cx, client);
         self.account.bytes_in = self.up.passed;
         self.account.bytes_out = self.down.passed;
         match over {
-            Poll::Ready(over) => {
-                self.end(over);
-                Poll::Ready(())
-            }
+            Poll::Ready(over) => Poll::Ready(self.end(over)),
             Poll::Pending => {
                 task.limit(self.next_look());
                 Poll::Pending
@@ -134,12 +160,21 @@ impl Tunnel {
     }
 
     /// Our own time is over: it ends here.
-    pub fn cut(&mut self) {
+    pub fn cut(&mut self) -> Parting {
         let told = matches!(self.ending, Ending::Told { .. });
-        self.end(if told { CLOSED } else { CUT });
+        self.end(if told { CLOSED } else { CUT })
     }
 
-    fn poll_over(&mut self, cx: &mut Context<'_>, client: &mut Stream) -> Poll<Over> {
+    /// The client is gone: it ends here.
+    pub fn abandon(&mut self) {
+        self.end(self.broken_by_client());
+    }
+
+    fn poll_over(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    ) -> Poll<Over> {
         if let Some(over) = self.look(Instant::now()) {
             return Poll::Ready(over);
         }
@@ -173,7 +208,7 @@ impl Tunnel {
     fn poll_down(
         &mut self,
         cx: &mut Context<'_>,
-        client: &mut Stream,
+        client: &mut (impl AsyncRead + AsyncWrite + Unpin),
         scratch: &mut [u8],
     ) -> Poll<Result<(), Over>> {
         loop {
@@ -239,7 +274,7 @@ impl Tunnel {
     fn poll_up(
         &mut self,
         cx: &mut Context<'_>,
-        client: &mut Stream,
+        client: &mut (impl AsyncRead + AsyncWrite + Unpin),
         scratch: &mut [u8],
     ) -> Poll<Result<(), Over>> {
         loop {
@@ -300,9 +335,19 @@ impl Tunnel {
         self.idle_at = (!idle.is_zero()).then(|| Instant::now() + idle);
     }
 
-    fn end(&mut self, Over(why): Over) {
-        self.account.ended(why);
+    fn end(&mut self, over: Over) -> Parting {
+        self.account.ended(over.0);
         self.attempt = None;
+        self.let_endpoint_go(over);
+        let orderly = matches!(over, DONE | CLOSED | IDLE) && self.down.held.is_empty();
+        if orderly || self.down.is_shut() {
+            Parting::Orderly
+        } else {
+            Parting::Broken
+        }
+    }
+
+    fn let_endpoint_go(&mut self, Over(why): Over) {
         let Some((mut stream, permit)) = self.upstream.take() else {
             return;
         };

@@ -8,7 +8,6 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::ending::Frames;
-use crate::net::Stream;
 
 /// One direction.
 #[derive(Debug)]
@@ -49,7 +48,7 @@ impl Pipe {
     pub(super) fn poll_push(
         &mut self,
         cx: &mut Context<'_>,
-        sink: &mut Stream,
+        sink: &mut (impl AsyncWrite + Unpin),
     ) -> Poll<io::Result<()>> {
         while !self.held.is_empty() {
             let taken = ready!(Pin::new(&mut *sink).poll_write(cx, &self.held))?;
@@ -66,7 +65,7 @@ impl Pipe {
     pub(super) fn poll_pass(
         &mut self,
         cx: &mut Context<'_>,
-        sink: &mut Stream,
+        sink: &mut (impl AsyncWrite + Unpin),
         mut piece: &[u8],
     ) -> io::Result<Poll<()>> {
         while !piece.is_empty() {
@@ -95,15 +94,28 @@ impl Pipe {
     }
 
     /// Nothing more is there for now: what the sink keeps back goes out.
-    pub(super) fn poll_settle(&mut self, cx: &mut Context<'_>, sink: &mut Stream) -> Poll<()> {
+    pub(super) fn poll_settle(
+        &mut self,
+        cx: &mut Context<'_>,
+        sink: &mut (impl AsyncWrite + Unpin),
+    ) -> Poll<()> {
         if self.unflushed && Pin::new(sink).poll_flush(cx).is_ready() {
             self.unflushed = false;
         }
         Poll::Pending
     }
 
+    /// Whether its sink knows that nothing more comes.
+    pub(super) fn is_shut(&self) -> bool {
+        self.shut
+    }
+
     /// Tells the sink that nothing more comes. A sink that is gone need not be told.
-    pub(super) fn poll_shut(&mut self, cx: &mut Context<'_>, sink: &mut Stream) -> Poll<()> {
+    pub(super) fn poll_shut(
+        &mut self,
+        cx: &mut Context<'_>,
+        sink: &mut (impl AsyncWrite + Unpin),
+    ) -> Poll<()> {
         if !self.shut {
             let _ = ready!(Pin::new(sink).poll_shutdown(cx));
             self.shut = true;
@@ -113,7 +125,7 @@ impl Pipe {
 }
 
 pub(super) fn poll_read(
-    stream: &mut Stream,
+    stream: &mut (impl AsyncRead + Unpin),
     cx: &mut Context<'_>,
     scratch: &mut [u8],
 ) -> Poll<io::Result<usize>> {

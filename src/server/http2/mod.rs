@@ -148,6 +148,7 @@ async fn preface(
 fn builder(limits: &Limits) -> Builder {
     let mut builder = Builder::new();
     builder
+        .enable_connect_protocol()
         .max_concurrent_streams(limits.streams)
         .max_header_list_size(limits.header_bytes)
         .initial_window_size(limits.stream_window)

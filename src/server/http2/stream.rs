@@ -15,7 +15,7 @@ use http_body::Body as _;
 use tokio::time::Instant;
 
 use super::streams::Place;
-use crate::proxy::{Body, Downstream, Inbound, Refusal};
+use crate::proxy::{Body, ByteStream, Downstream, Inbound, Parting, Refusal, Tunnel};
 
 /// What is asked of the client's windows at a time: enough for a full frame, and no more than other streams can spare.
 const AT_ONCE: usize = 16 * 1024;
@@ -64,6 +64,11 @@ pub(super) async fn serve(
         place.connection.announce_end_at(Instant::now());
     }
     let (head, body) = prepare(&place, response);
+    if let Some(tunnel) = downstream.tunnel.take() {
+        // Boxed: few streams become one, and all have its size otherwise.
+        Box::pin(relay(&place, tunnel, respond, head)).await;
+        return;
+    }
     let is_over = head_only || body.is_end_stream();
     if let Ok(stream) = respond.send_response(head, is_over)
         && !is_over
@@ -77,6 +82,36 @@ pub(super) async fn serve(
             wrote: false,
         };
         std::future::poll_fn(|cx| outgoing.poll(cx)).await;
+    }
+}
+
+/// Passes bytes on between the client and an endpoint, until both have enough.
+async fn relay(
+    place: &Place,
+    mut tunnel: Box<Tunnel>,
+    mut respond: SendResponse<Bytes>,
+    head: Response<()>,
+) {
+    let (Some(incoming), Ok(stream)) = (tunnel.take_incoming(), respond.send_response(head, false))
+    else {
+        tunnel.abandon();
+        return;
+    };
+    let mut client = ByteStream::new(stream, incoming);
+    let parting = std::future::poll_fn(|cx| {
+        if client.poll_broken(cx).is_ready() {
+            tunnel.abandon();
+            return Poll::Ready(None);
+        }
+        if place.connection.forced.get() {
+            return Poll::Ready(Some(tunnel.cut()));
+        }
+        tunnel.poll(cx, &mut client).map(Some)
+    });
+    match parting.await {
+        Some(Parting::Orderly) => client.finish(),
+        Some(Parting::Broken) => client.reset(),
+        None => {}
     }
 }
 
