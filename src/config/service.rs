@@ -294,7 +294,7 @@ fn limits(item: &Item<'_>) -> Option<Limits> {
     Some(limits)
 }
 
-/// The protocols that clients may switch to.
+/// The protocols that clients may switch to, and `connect`.
 fn upgrades(item: &Item<'_>) -> Option<Vec<Arc<str>>> {
     let items = item.list(false)?;
     Some(items.iter().filter_map(upgrade).collect())
@@ -305,14 +305,14 @@ fn upgrade(item: &Item<'_>) -> Option<Arc<str>> {
     let lower = text.to_ascii_lowercase();
     let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~/".contains(&b);
     // Another HTTP behind ours would be routed by nobody, and TLS seen by nobody.
-    let is_tunnel = !matches!(&*lower, "h2c" | "h2" | "connect" | "tls")
+    let is_tunnel = !matches!(&*lower, "h2c" | "h2" | "tls")
         && !lower.starts_with("http/")
         && !lower.starts_with("tls/");
     if lower.bytes().all(is_token) && is_tunnel {
         return Some(lower.into());
     }
     item.fault(format!(
-        "is {text:?}, should be websocket or another protocol of the Upgrade field; HTTP, TLS and CONNECT are not passed through"
+        "is {text:?}, should be websocket, connect, or another protocol of the Upgrade field; HTTP and TLS are not passed through"
     ));
     None
 }

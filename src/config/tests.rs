@@ -261,7 +261,7 @@ services:
     retry: { attempts: 1, budget: 7% }
     limits: { connections_per_endpoint: 5, pending: 0, request_body: 10MiB }
     slow_start: 30s
-    upgrades: [WebSocket, spdy/3.1]
+    upgrades: [WebSocket, spdy/3.1, CONNECT]
     health: { http: "/healthz?full=1", interval: 10s, timeout: 2s, healthy: 2, unhealthy: 4 }
   - name: web
     source: { list: ["10.0.0.1:80", "[::1]:80"] }
@@ -532,7 +532,7 @@ fn says_honestly_what_comes_later() {
     in_service(
         r#"
             upgrades: [h2c] | 10:16: upgrades | websocket
-            upgrades: [connect] | 10:16: upgrades | CONNECT
+            upgrades: [tls/1.2] | 10:16: upgrades | connect
         "#,
     );
     at_top(

@@ -331,7 +331,12 @@ impl Proxy {
             return false;
         };
         if !Arc::ptr_eq(&service, &flow.service) {
-            flow.settings = service.settings();
+            let settings = service.settings();
+            let wish = Wish::of(flow.parts, &settings.upgrades, &mut self.rng.borrow_mut());
+            let Ok(wish) = wish else {
+                return false;
+            };
+            (flow.settings, flow.wish) = (settings, wish);
             flow.hash =
                 choice::hash_of(&flow.settings.balance, flow.parts, flow.account.client().ip);
             flow.session = choice::session_of(&flow.settings.affinity, flow.parts);

@@ -15,6 +15,7 @@ mod affinity;
 mod balance;
 mod body;
 mod cli;
+mod connect;
 mod deadline;
 mod discovery;
 mod drain;

@@ -1,8 +1,8 @@
 //! An endpoint that answers as the test says, and remembers everything that reached it.
 //!
-//! A request whose path begins with `/held` waits for the test ([`Endpoint::held`]), which answers it in any way it likes.
-//! Every other request is answered at once with the endpoint's name, so that a client sees who served it. What follows a
-//! request to switch protocols at `/held/tunnel` is that request's body, to the connection's end.
+//! A request whose path begins with `/held`, and every CONNECT, waits for the test ([`Endpoint::held`]), which answers it in
+//! any way it likes. Every other request is answered at once with the endpoint's name, so that a client sees who served it.
+//! What follows a request to switch protocols at `/held/tunnel`, or a CONNECT, is its body, to the connection's end.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -169,7 +169,7 @@ impl Endpoint {
         self.paths().iter().filter(|own| *own == path).count()
     }
 
-    /// The next request whose path begins with `/held`.
+    /// The next request that waits for the test.
     #[track_caller]
     pub(crate) fn held(&self) -> Exchange {
         let Ok(exchange) = self.held.recv_timeout(PATIENCE) else {

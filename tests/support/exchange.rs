@@ -42,7 +42,7 @@ impl Request {
     }
 
     pub(super) fn is_held(&self) -> bool {
-        self.path().starts_with("/held")
+        self.path().starts_with("/held") || self.method() == "CONNECT"
     }
 }
 

@@ -79,8 +79,8 @@ enum Framing {
 impl Body {
     /// The body that a request's head announces.
     pub(super) fn of_request(head: &Head) -> Self {
-        let is_tunnel = head.lists("connection", "upgrade") && head.start.contains(" /held/tunnel");
-        if is_tunnel {
+        let is_switch = head.lists("connection", "upgrade") && head.start.contains(" /held/tunnel");
+        if is_switch || head.start.starts_with("CONNECT ") {
             return Self::new(Framing::UntilEnd);
         }
         Self::framed(head, Framing::Done)
