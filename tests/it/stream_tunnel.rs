@@ -279,6 +279,35 @@ fn it_ends_with_a_close_behind_the_message_and_its_echo_arrives() {
 }
 
 #[test]
+fn over_tls_it_ends_the_same() {
+    let (a, b) = (Endpoint::start("a"), Endpoint::start("b"));
+    let made = rcgen::generate_simple_self_signed(["shop.test".to_owned()]).unwrap();
+    let ca = made.cert.pem();
+    let tidegate = Setup::of(&[&a])
+        .with_file("a.crt", &ca)
+        .with_file("a.key", &made.signing_key.serialize_pem())
+        .listener("tls: { certificates: [{ cert: a.crt, key: a.key }] }")
+        .start();
+    let (mut client, chosen) = StreamClient::tls(tidegate.address(), &ca, &["h2"]);
+    assert_eq!(chosen.as_deref(), Some("h2"));
+    client.begin(None);
+    let stream = ask(&mut client);
+    let exchange = a.held();
+    exchange.accept("");
+    exchange.send([0x81, 1, b'a']);
+    assert_eq!(client.body_of(stream, 3), [0x81, 1, b'a']);
+    tidegate.file().set(&[a.line(""), b.line("")]);
+    tidegate.is("b", "ready");
+    tidegate.drain("a", "?timeout=2s");
+    assert_eq!(client.body_of(stream, 3 + CLOSE_LENGTH)[3..7], CLOSE);
+    client.data(stream, &ECHO, 0);
+    assert_eq!(exchange.body_of(8), ECHO);
+    assert!(client.answer(stream).whole);
+    assert_eq!(tidegate.report("a")["outcome"], "clean");
+    assert_eq!(client.get("/after").text(), "b");
+}
+
+#[test]
 fn without_a_boundary_it_is_reset_two_seconds_after_the_deadline() {
     let mut scene = Scene::open();
     scene.exchange.send([0x82, 100, 1, 2, 3]);

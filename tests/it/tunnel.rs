@@ -34,9 +34,32 @@ impl Scene {
         request: &str,
         switch: impl FnOnce(&Exchange),
     ) -> Self {
+        Self::by(setup, Tidegate::connect, request, switch)
+    }
+
+    /// The same by a listener that speaks TLS.
+    fn over_tls() -> Self {
+        let made = rcgen::generate_simple_self_signed(["shop.test".to_owned()]).unwrap();
+        let (ca, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+        let setup = |setup: Setup| {
+            setup
+                .with_file("a.crt", &ca)
+                .with_file("a.key", &key)
+                .listener("tls: { certificates: [{ cert: a.crt, key: a.key }] }")
+        };
+        let connect = |tidegate: &Tidegate| Client::tls(tidegate.address(), &ca);
+        Self::by(setup, connect, SWITCH, Exchange::switch)
+    }
+
+    fn by(
+        setup: impl FnOnce(Setup) -> Setup,
+        connect: impl FnOnce(&Tidegate) -> Client,
+        request: &str,
+        switch: impl FnOnce(&Exchange),
+    ) -> Self {
         let (a, b) = (Endpoint::start("a"), Endpoint::start("b"));
         let tidegate = setup(Setup::of(&[&a])).start();
-        let mut client = tidegate.connect();
+        let mut client = connect(&tidegate);
         client.send(request);
         let exchange = a.held();
         switch(&exchange);
@@ -379,6 +402,52 @@ fn a_slow_reader_holds_the_writer_back_and_gets_every_byte() {
         scope.spawn(|| exchange.send(&sent));
         assert!(client.take(sent.len()) == sent);
     });
+}
+
+#[test]
+fn over_tls_every_byte_arrives_and_each_half_ends_by_itself() {
+    let mut scene = Scene::over_tls();
+    let (client, exchange) = (&mut scene.client, &scene.exchange);
+    // One small piece each way, which waits for nothing behind it.
+    client.send("ping");
+    assert_eq!(exchange.body_of(4), b"ping");
+    exchange.send("pong");
+    assert_eq!(client.take(4), b"pong");
+    let sent: Vec<u8> = (0..4 << 20).map(|n: u32| (n >> 3) as u8).collect();
+    std::thread::scope(|scope| {
+        scope.spawn(|| exchange.send(&sent));
+        assert!(client.take(sent.len()) == sent);
+    });
+    client.send(&sent);
+    client.finish();
+    assert!(exchange.body_of(4 + sent.len())[4..] == sent);
+    assert_eq!(exchange.end().0, End::Fin);
+    exchange.send("the other half");
+    assert_eq!(client.take(14), b"the other half");
+    exchange.finish();
+    assert_eq!(client.end(), End::Fin);
+    scene.tidegate.in_flight("a", 0);
+    assert_eq!(
+        scene.tidegate.logged("/held/tunnel")["code"],
+        serde_json::Value::Null
+    );
+}
+
+#[test]
+fn over_tls_a_websocket_ends_with_a_close_and_its_echo_arrives() {
+    let mut scene = Scene::over_tls();
+    scene.exchange.send([0x01, 1, b'a']);
+    scene.client.take(3);
+    scene.tidegate.drain("a", "?timeout=2s");
+    scene.exchange.send([0x80, 1, b'b', 0x81, 1, b'x']);
+    assert_eq!(scene.client.take(3), [0x80, 1, b'b']);
+    scene.close_comes();
+    scene.client.send(ECHO);
+    assert_eq!(scene.exchange.body_of(8), ECHO);
+    assert_eq!(scene.client.end(), End::Fin, "with a word of TLS");
+    assert!(scene.client.unread.is_empty(), "nothing behind the Close");
+    scene.exchange.end();
+    scene.ended_with("drain_tunnel_closed", 0);
 }
 
 #[test]

@@ -1,18 +1,19 @@
 //! A client that sends what it is told and looks at what comes.
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use socket2::SockRef;
 
 use super::message::{Body, Head, find};
+use super::wire::Wire;
 use super::{End, PATIENCE};
 
 /// A connection to tidegate. What comes is only read when somebody asks for it.
 #[derive(Debug)]
 pub(crate) struct Client {
-    stream: TcpStream,
+    stream: Wire,
     /// Came, and is not taken yet.
     pub(crate) unread: Vec<u8>,
     end: Option<End>,
@@ -37,10 +38,15 @@ impl Response {
 impl Client {
     /// Connects.
     pub(crate) fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
-        stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        Self::by(Wire::tcp(address))
+    }
+
+    /// Connects to `shop.test` over TLS.
+    pub(crate) fn tls(address: SocketAddr, ca: &str) -> Self {
+        Self::by(Wire::tls(address, ca, &[]).0)
+    }
+
+    fn by(stream: Wire) -> Self {
         Self {
             stream,
             unread: Vec::new(),
@@ -52,6 +58,7 @@ impl Client {
     #[track_caller]
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).unwrap();
+        self.stream.flush().unwrap();
     }
 
     /// Sends these bytes, or as many as are taken before the other side is gone.
@@ -192,7 +199,7 @@ impl Client {
 
     /// The next line, for as long as there is one; waits for ever.
     pub(super) fn next_line(&mut self) -> Option<String> {
-        self.stream.set_read_timeout(None).unwrap();
+        self.stream.socket().set_read_timeout(None).unwrap();
         loop {
             if let Some(at) = find(&self.unread, b"\n") {
                 let line: Vec<u8> = self.unread.drain(..=at).collect();
@@ -222,27 +229,27 @@ impl Client {
 
     /// Whether the other side has not ended the connection, as far as the kernel knows now.
     pub(crate) fn is_open(&mut self) -> bool {
-        self.stream.set_nonblocking(true).unwrap();
+        self.stream.socket().set_nonblocking(true).unwrap();
         while self.end.is_none() && self.read() > 0 {}
-        self.stream.set_nonblocking(false).unwrap();
+        self.stream.socket().set_nonblocking(false).unwrap();
         self.end.is_none()
     }
 
     /// Says that nothing more will be sent.
-    pub(crate) fn finish(&self) {
-        self.stream.shutdown(Shutdown::Write).unwrap();
+    pub(crate) fn finish(&mut self) {
+        self.stream.finish();
     }
 
     /// Breaks the connection off.
     pub(crate) fn reset(self) {
-        SockRef::from(&self.stream)
+        SockRef::from(self.stream.socket())
             .set_linger(Some(Duration::ZERO))
             .unwrap();
     }
 
     /// Where it comes from.
     pub(crate) fn address(&self) -> SocketAddr {
-        self.stream.local_addr().unwrap()
+        self.stream.socket().local_addr().unwrap()
     }
 
     /// Reads what is there; none at the end, or with a socket that does not block.
@@ -261,13 +268,19 @@ impl Client {
                 self.unread.extend_from_slice(&bytes[..read]);
                 read
             }
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => {
+            // TLS that ends without a word has been cut off.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof
+                ) =>
+            {
                 self.end = Some(End::Reset);
                 0
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                let waited =
-                    self.stream.read_timeout().unwrap().is_some() && !is_nonblocking(&self.stream);
+                let socket = self.stream.socket();
+                let waited = socket.read_timeout().unwrap().is_some() && !is_nonblocking(socket);
                 assert!(
                     !waited,
                     "nothing came within {PATIENCE:?} after {:?}",

@@ -16,6 +16,7 @@ mod setup;
 pub(crate) mod stream_client;
 pub(crate) mod stream_endpoint;
 mod tidegate;
+mod wire;
 
 pub(crate) use admin::{Answer, Events};
 pub(crate) use client::{Client, Response};

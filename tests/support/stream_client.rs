@@ -2,14 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
-
-use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use std::net::SocketAddr;
 
 use super::PATIENCE;
+use super::wire::Wire;
 
 /// How every client begins.
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -37,7 +33,7 @@ pub(crate) const ENHANCE_YOUR_CALM: u32 = 11;
 
 /// A connection to tidegate. What comes is only read when somebody waits for it.
 pub(crate) struct StreamClient {
-    io: Box<dyn Both>,
+    io: Wire,
     unread: Vec<u8>,
     decoder: loona_hpack::Decoder<'static>,
     next: u32,
@@ -101,9 +97,6 @@ impl Stream {
     }
 }
 
-trait Both: Read + Write + Send {}
-impl<T: Read + Write + Send> Both for T {}
-
 impl StreamClient {
     /// Connects with prior knowledge, with windows that let everything through.
     #[track_caller]
@@ -124,34 +117,19 @@ impl StreamClient {
     /// Connects and sends nothing.
     #[track_caller]
     pub(crate) fn silent(address: SocketAddr) -> Self {
-        Self::over(tcp(address))
+        Self::over(Wire::tcp(address))
     }
 
     /// Connects over TLS, offering these protocols. Returns what was chosen.
     #[track_caller]
     pub(crate) fn tls(address: SocketAddr, ca: &str, offers: &[&str]) -> (Self, Option<String>) {
-        let mut roots = RootCertStore::empty();
-        roots
-            .add(CertificateDer::from_pem_slice(ca.as_bytes()).unwrap())
-            .unwrap();
-        let mut config = ClientConfig::builder()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = offers.iter().map(|it| it.as_bytes().to_vec()).collect();
-        let name = ServerName::try_from("shop.test").unwrap();
-        let mut tls = ClientConnection::new(Arc::new(config), name).unwrap();
-        let mut tcp = tcp(address);
-        while tls.is_handshaking() {
-            tls.complete_io(&mut tcp).unwrap();
-        }
-        let chosen = tls.alpn_protocol();
-        let chosen = chosen.map(|name| String::from_utf8_lossy(name).into_owned());
-        (Self::over(StreamOwned::new(tls, tcp)), chosen)
+        let (wire, chosen) = Wire::tls(address, ca, offers);
+        (Self::over(wire), chosen)
     }
 
-    fn over(io: impl Both + 'static) -> Self {
+    fn over(io: Wire) -> Self {
         Self {
-            io: Box::new(io),
+            io,
             unread: Vec::new(),
             decoder: loona_hpack::Decoder::new(),
             next: 1,
@@ -390,15 +368,6 @@ impl StreamClient {
         }
         Some(self.unread.drain(..size).collect())
     }
-}
-
-#[track_caller]
-fn tcp(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
-    stream.set_nodelay(true).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.set_write_timeout(Some(PATIENCE)).unwrap();
-    stream
 }
 
 /// A frame.
