@@ -1,7 +1,7 @@
 //! HTTP/2 to endpoints: who shares a connection, how a drain ends it (P1, P3, P4, P5), and what is sent again (P10).
 
 use crate::support::stream_client::{
-    CANCEL, END_HEADERS, END_STREAM, HEADERS, INTERNAL_ERROR, block,
+    CANCEL, END_HEADERS, END_STREAM, HEADERS, INTERNAL_ERROR, PROTOCOL_ERROR, block,
 };
 use crate::support::stream_endpoint::{Call, Manner};
 use crate::support::{
@@ -279,6 +279,74 @@ fn bodies_and_trailers_pass_both_ways() {
     call.data(b"abc", 0);
     call.head(&[("x-sum", "2")], END_STREAM);
     client.read_to("3\r\nabc\r\n0\r\nx-sum: 2\r\n\r\n");
+}
+
+/// What is whole by its length is over for the client and the drain, and the endpoint is not told that nobody wanted it.
+#[test]
+fn an_end_that_comes_late_is_waited_for_by_nobody_and_not_reset() {
+    let manner = Manner {
+        streams: 1,
+        ..Manner::default()
+    };
+    let a = StreamEndpoint::with("a", manner);
+    let tidegate = before(&[&a], ", limits: { connections_per_endpoint: 1 }");
+    for method in ["GET", "POST", "HEAD"] {
+        let mut client = asking(&tidegate, method, "/held/late");
+        let call = a.held();
+        call.whole();
+        call.head(&[(":status", "200"), ("content-length", "3")], 0);
+        if method == "HEAD" {
+            assert_eq!(client.response_to_head().status, 200);
+        } else {
+            call.data(b"abc", 0);
+            assert_eq!(client.response().text(), "abc", "{method}");
+        }
+        tidegate.in_flight("a", 0);
+        // The endpoint takes one stream at a time: another waits for the end, and without a place (P1).
+        let mut after = tidegate.connect();
+        after.ask("/after");
+        let mut bad = tidegate.connect();
+        bad.send("GET / HTTP/1.1\r\nHost: a b\r\n\r\n");
+        assert_eq!(bad.response().status, 400, "it came later");
+        tidegate.in_flight("a", 0);
+        call.data(b"", END_STREAM);
+        assert_eq!(after.response().text(), "a");
+        assert_eq!(call.request().reset, None, "{method}");
+    }
+    assert_eq!(a.connections().len(), 1);
+}
+
+#[test]
+fn an_end_that_does_not_come_is_a_reset_and_holds_up_no_drain() {
+    let (a, b) = (StreamEndpoint::start("a"), StreamEndpoint::start("b"));
+    let tidegate = before(&[&a], "");
+    let whole = || {
+        let (mut client, call) = held(&tidegate, &a, "GET");
+        call.head(&[(":status", "200"), ("content-length", "3")], 0);
+        call.data(b"abc", 0);
+        assert_eq!(client.response().text(), "abc");
+        tidegate.in_flight("a", 0);
+        call
+    };
+    let start = tokio::time::Instant::now();
+    assert_eq!(whole().reset_by_peer(), CANCEL);
+    let after = start.elapsed().as_millis();
+    assert!((900..1000 + SLACK.as_millis()).contains(&after), "{after}");
+    // More than was said is not waited for.
+    let call = whole();
+    let start = tokio::time::Instant::now();
+    call.data(b"d", 0);
+    assert_eq!(call.reset_by_peer(), PROTOCOL_ERROR);
+    assert!(start.elapsed() < SLACK);
+    // P4, P6: the connection is idle.
+    let call = whole();
+    tidegate.file().set(&[a.line(""), b.line("")]);
+    tidegate.is("b", "ready");
+    let start = tokio::time::Instant::now();
+    let answer = tidegate.drain("a", "?wait=true");
+    assert_eq!(answer["drained"], true);
+    assert!(a.closed(0) - start < SLACK);
+    assert_eq!(call.request().reset, None, "not a byte");
 }
 
 #[test]

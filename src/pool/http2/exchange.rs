@@ -14,7 +14,8 @@ use super::Shared;
 use super::head;
 use crate::pool::h1::{Head, Length, Piece, ReadError, is_forbidden_trailer};
 
-/// A stream. Dropping it resets what is not over (CANCEL), and makes room for another.
+/// A stream. Dropping it resets what is not over (CANCEL), and makes room for another. What is over but for the endpoint's
+/// word is left to the connection.
 #[derive(Debug)]
 pub struct Exchange {
     shared: Rc<Shared>,
@@ -33,6 +34,8 @@ pub struct Exchange {
     interim: usize,
     body: Body,
     written: bool,
+    /// The request has been handed over to its end.
+    sent: bool,
     answered: bool,
     /// The connection ended before the head could be handed over.
     lost: bool,
@@ -66,6 +69,7 @@ impl Exchange {
             interim: 0,
             body: Body::Awaited,
             written: false,
+            sent: false,
             answered: false,
             lost: false,
         }
@@ -135,6 +139,7 @@ impl Exchange {
                 None => send.send_data(Bytes::new(), true),
             }
             .map_err(io::Error::other)?;
+            self.sent = true;
         }
         Poll::Ready(Ok(()))
     }
@@ -147,6 +152,7 @@ impl Exchange {
             io::Error::other(error)
         })?;
         (self.response, self.send) = (Some(response), Some(send));
+        self.sent = self.whole;
         Ok(())
     }
 
@@ -256,8 +262,11 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         // First h2 learns that nobody cares any more, then the room is given to another.
         (self.send, self.response, self.sender) = (None, None, None);
-        self.body = Body::Done;
-        self.shared.leave();
+        let rest = match std::mem::replace(&mut self.body, Body::Done) {
+            Body::Coming(stream, Some(0)) if self.sent => Some(stream),
+            _ => None,
+        };
+        self.shared.leave(rest);
     }
 }
 

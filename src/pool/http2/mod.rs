@@ -4,13 +4,15 @@
 //!
 //! * [`Shared`]: a connection. A task of its own drives it, since no single request may; it asks for a sign of life when
 //!   nothing comes, and ends with the last stream once the endpoint drains (P4) or says GOAWAY.
-//! * [`Exchange`]: one stream, polled by its request's own task. Dropping it cancels what is not over.
+//! * [`Exchange`]: one stream, polled by its request's own task. Dropping it cancels what is not over; where only the
+//!   endpoint's word for it is missing, the connection waits for that a while (`finishing`).
 //! * [`handshake`]: from a byte stream to a connection. It waits for the endpoint's SETTINGS: its limit of streams is known
 //!   before the first one, and an endpoint that speaks something else is found out while nothing has been sent (P10).
 //!
 //! What counts as written (P1, P10) is the head of a request handed to the driver within the endpoint's limit of streams.
 
 mod exchange;
+mod finishing;
 mod head;
 mod pulse;
 mod shared;

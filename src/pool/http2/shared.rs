@@ -7,10 +7,12 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
+use h2::RecvStream;
 use h2::client::{Connection, SendRequest};
 use tokio::time::{Instant, Sleep};
 use tracing::debug;
 
+use super::finishing::Finishing;
 use super::pulse::{Listened, Pulse};
 use super::{Exchange, Spoken};
 use crate::pool::{Permit, Slot};
@@ -23,6 +25,8 @@ pub(in crate::pool) struct Shared {
     /// None once no stream may begin any more.
     sender: RefCell<Option<SendRequest<Bytes>>>,
     streams: Cell<usize>,
+    /// Those that nobody waits for any more; they keep it from nothing.
+    finishing: Finishing,
     /// Streams that have begun on it.
     carried: Cell<u64>,
     idle_since: Cell<Instant>,
@@ -36,6 +40,8 @@ pub(in crate::pool) struct Drive {
     shared: Rc<Shared>,
     connection: Connection<Listened, Bytes>,
     pulse: Option<Pulse>,
+    /// Until the next of what finishes is given up.
+    finish: Option<Pin<Box<Sleep>>>,
     /// Since no stream may begin and none is left: how long the last words may take.
     farewell: Option<Pin<Box<Sleep>>>,
     _permit: Permit,
@@ -63,6 +69,7 @@ impl Shared {
             slot: Rc::downgrade(permit.slot()),
             sender: RefCell::new(Some(sender)),
             streams: Cell::new(0),
+            finishing: Finishing::default(),
             carried: Cell::new(0),
             idle_since: Cell::new(Instant::now()),
             closed: Cell::new(false),
@@ -73,6 +80,7 @@ impl Shared {
             shared: shared.clone(),
             connection,
             pulse: pings.map(|pings| Pulse::new(ping, pings, heard)),
+            finish: None,
             farewell: None,
             _permit: permit,
         };
@@ -86,7 +94,8 @@ impl Shared {
     /// A stream, if the endpoint takes another one now.
     pub(in crate::pool) fn open(self: &Rc<Self>) -> Option<Exchange> {
         let sender = self.sender.borrow().clone()?;
-        if self.streams.get() >= sender.current_max_send_streams() {
+        let open = self.streams.get() + self.finishing.count();
+        if open >= sender.current_max_send_streams() {
             return None;
         }
         self.streams.set(self.streams.get() + 1);
@@ -122,9 +131,13 @@ impl Shared {
         self.retire();
     }
 
-    /// A stream has ended.
-    pub(super) fn leave(self: &Rc<Self>) {
+    /// A stream has ended, but for what is left of it.
+    pub(super) fn leave(self: &Rc<Self>, rest: Option<RecvStream>) {
         self.streams.set(self.streams.get() - 1);
+        if let Some(rest) = rest {
+            self.finishing.add(rest);
+            self.wake();
+        }
         if self.is_idle() {
             self.idle_since.set(Instant::now());
             if self.is_retired() {
@@ -170,6 +183,12 @@ impl Future for Drive {
             );
             return Poll::Ready(());
         }
+        let shared = &drive.shared;
+        if shared.finishing.poll(cx, &mut drive.finish)
+            && let Some(slot) = shared.slot.upgrade()
+        {
+            slot.stream_ended(shared);
+        }
         // After the endpoint's GOAWAY nothing can be sent; h2 knows first.
         let refuses = |sender: &mut SendRequest<Bytes>| {
             matches!(
@@ -201,6 +220,7 @@ impl Drop for Drive {
     fn drop(&mut self) {
         self.shared.closed.set(true);
         self.shared.sender.borrow_mut().take();
+        self.shared.finishing.clear();
         if let Some(slot) = self.shared.slot.upgrade() {
             slot.connection_ended(&self.shared);
         }
