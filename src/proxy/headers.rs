@@ -73,12 +73,9 @@ pub(super) fn write_request(
             continue;
         }
         let is_dropped = drops && name.as_str().contains('_');
-        let is_for_both = match last.wish {
-            Some(wish) => wish.passes_on(name),
-            None => None,
-        };
-        let is_passed_on = is_for_both.unwrap_or_else(|| is_passed_on(name, trusted));
-        if is_passed_on && !tokens.contains(name) && !is_dropped {
+        let is_special = last.wish.and_then(|wish| wish.passes_on(name));
+        let goes_on = is_special.unwrap_or_else(|| is_passed_on(name, trusted));
+        if goes_on && !tokens.contains(name) && !is_dropped {
             put(
                 out,
                 &[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"],

@@ -16,6 +16,7 @@ mod inspect;
 mod pin;
 mod refusal;
 mod retry;
+mod routing;
 mod stream_head;
 mod tunnel;
 mod upgrade;
@@ -264,13 +265,9 @@ impl Proxy {
             Err(failure) => return failure.respond(account, &parts),
         };
         account.routed_by(target.authority_text());
-        let Some((service, route)) = self.route(&target) else {
-            let failure = if parts.method == Method::CONNECT {
-                Failure::NOT_ALLOWED
-            } else {
-                Failure::NoRoute
-            };
-            return failure.respond(account, &parts);
+        let (service, route) = match self.route(&target, &parts) {
+            Ok(found) => found,
+            Err(failure) => return failure.respond(account, &parts),
         };
         account.service(&service);
         let settings = service.settings();
@@ -314,36 +311,6 @@ impl Proxy {
                 response
             }
         }
-    }
-
-    fn route(&self, target: &Target) -> Option<(Arc<Service>, Arc<str>)> {
-        let mut reader = self.reader.borrow_mut();
-        let route = reader
-            .routes()
-            .find(target.authority_text(), target.path())?;
-        Some((route.service.clone(), route.label.clone()))
-    }
-
-    /// The routes may have changed since the request was routed, and its service may have been left without endpoints for
-    /// that: it goes where they lead now (P7). False when they lead nowhere.
-    fn route_anew(&self, flow: &mut Flow<'_>) -> bool {
-        let Some((service, route)) = self.route(&flow.target) else {
-            return false;
-        };
-        if !Arc::ptr_eq(&service, &flow.service) {
-            let settings = service.settings();
-            let wish = Wish::of(flow.parts, &settings.upgrades, &mut self.rng.borrow_mut());
-            let Ok(wish) = wish else {
-                return false;
-            };
-            (flow.settings, flow.wish) = (settings, wish);
-            flow.hash =
-                choice::hash_of(&flow.settings.balance, flow.parts, flow.account.client().ip);
-            flow.session = choice::session_of(&flow.settings.affinity, flow.parts);
-            flow.account.service(&service);
-            (flow.service, flow.route) = (service, route);
-        }
-        true
     }
 
     /// Sends a request until an endpoint answers, or nothing more may be tried (P10).

@@ -1,0 +1,51 @@
+//! Where a request goes: the service that its route leads to, now or once the routes have changed.
+
+use std::sync::Arc;
+
+use http::Method;
+use http::request::Parts;
+
+use super::inspect::Target;
+use super::upgrade::Wish;
+use super::{Failure, Flow, Proxy, choice};
+use crate::snapshot::Service;
+
+impl Proxy {
+    /// The service, and the route's label.
+    pub(super) fn route(
+        &self,
+        target: &Target,
+        parts: &Parts,
+    ) -> Result<(Arc<Service>, Arc<str>), Failure> {
+        let mut reader = self.reader.borrow_mut();
+        let found = reader.routes().find(target.authority_text(), target.path());
+        match found {
+            Some(route) => Ok((route.service.clone(), route.label.clone())),
+            // To whoever looks for an open proxy it is all the same.
+            None if parts.method == Method::CONNECT => Err(Failure::NOT_ALLOWED),
+            None => Err(Failure::NoRoute),
+        }
+    }
+
+    /// The routes may have changed since the request was routed, and its service may have been left without endpoints for
+    /// that: it goes where they lead now (P7). False when they lead nowhere that takes it.
+    pub(super) fn route_anew(&self, flow: &mut Flow<'_>) -> bool {
+        let Ok((service, route)) = self.route(&flow.target, flow.parts) else {
+            return false;
+        };
+        if !Arc::ptr_eq(&service, &flow.service) {
+            let settings = service.settings();
+            let wish = Wish::of(flow.parts, &settings.upgrades, &mut self.rng.borrow_mut());
+            let Ok(wish) = wish else {
+                return false;
+            };
+            (flow.settings, flow.wish) = (settings, wish);
+            flow.hash =
+                choice::hash_of(&flow.settings.balance, flow.parts, flow.account.client().ip);
+            flow.session = choice::session_of(&flow.settings.affinity, flow.parts);
+            flow.account.service(&service);
+            (flow.service, flow.route) = (service, route);
+        }
+        true
+    }
+}
