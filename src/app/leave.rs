@@ -40,13 +40,15 @@ impl App {
     /// Leaves by a plan, without a signal's help; the demo ends so.
     pub async fn leave_by(mut self, plan: Plan) {
         self.probes.leaving.store(true, Ordering::SeqCst);
-        let ms = |until: Instant| until.saturating_duration_since(plan.signal).as_millis() as u64;
+        let [
+            accepting_until_ms,
+            idle_closed_until_ms,
+            cut_after_ms,
+            over_after_ms,
+        ] = plan.outline_ms();
         info!(
-            accepting_until_ms = ms(plan.wait_end),
-            idle_closed_until_ms = ms(plan.idle_end),
-            cut_after_ms = ms(plan.cut),
-            over_after_ms = ms(plan.end),
-            "leaving"
+            accepting_until_ms,
+            idle_closed_until_ms, cut_after_ms, over_after_ms, "leaving"
         );
         // The workers have their own handles; with ours open the kernel would go on to fill a queue that nobody empties.
         self.places.clear();

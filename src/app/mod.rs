@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info};
@@ -34,6 +35,7 @@ pub use upgrade::Predecessor;
 use crate::admin::{self, Admin, Probes, Until};
 use crate::config::Config;
 use crate::control::{self, Desired, DesiredService, Handle};
+use crate::server::Plan;
 use crate::snapshot::Publisher;
 use crate::telemetry::{AccessLog, AccessLogEnd, Format, Metrics};
 use crate::worker::{Mail, mailboxes};
@@ -268,9 +270,18 @@ impl App {
         info!(
             version = env!("CARGO_PKG_VERSION"),
             workers = self.mail.len(),
-            wait_period_ms = shutdown.wait_period.as_millis() as u64,
-            grace_period_ms = shutdown.grace_period.as_millis() as u64,
             "tidegate serves"
+        );
+        let plan = Plan::new(Instant::now(), shutdown.wait_period, shutdown.grace_period);
+        let [
+            accepting_until_ms,
+            idle_closed_until_ms,
+            cut_after_ms,
+            over_after_ms,
+        ] = plan.outline_ms();
+        info!(
+            accepting_until_ms,
+            idle_closed_until_ms, cut_after_ms, over_after_ms, "what SIGTERM will begin"
         );
     }
 

@@ -58,6 +58,14 @@ impl Plan {
         }
     }
 
+    /// Milliseconds from the signal: until here connections are accepted; here the last idle one is closed; what is left is
+    /// ended; nothing runs any longer.
+    #[must_use]
+    pub fn outline_ms(&self) -> [u64; 4] {
+        [self.wait_end, self.idle_end, self.cut, self.end]
+            .map(|moment| moment.saturating_duration_since(self.signal).as_millis() as u64)
+    }
+
     /// Whether a response announces that its connection closes: ever more likely over the wait, always after it.
     /// `random` is a number from 0 to 1.
     #[must_use]

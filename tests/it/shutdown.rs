@@ -23,6 +23,26 @@ fn refuses(tidegate: &Tidegate) {
 }
 
 #[test]
+fn what_the_budget_becomes_is_told_at_start_and_when_it_leaves() {
+    let a = Endpoint::start("a");
+    let mut tidegate = leaving_within(&a, "2s", "42s");
+    let outline = [2_000, 12_000, 39_500, 42_000];
+    let names = [
+        "accepting_until_ms",
+        "idle_closed_until_ms",
+        "cut_after_ms",
+        "over_after_ms",
+    ];
+    let tells = |line: &serde_json::Value| names.map(|name| line[name].as_u64().unwrap());
+    let plan = tidegate.told("what SIGTERM will begin").unwrap();
+    assert_eq!(tells(&plan), outline);
+    tidegate.signal(Signal::TERM);
+    let leaving = eventually("it leaves", || tidegate.told("leaving"));
+    assert_eq!(tells(&leaving), outline);
+    assert_eq!(tidegate.exit().code(), Some(0));
+}
+
+#[test]
 fn while_it_waits_it_serves_and_ever_more_answers_announce_the_end() {
     let a = Endpoint::start("a");
     let mut tidegate = leaving_within(&a, "1500ms", "10s");
