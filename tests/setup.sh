@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what builds and tests need beside Rust: a C compiler, for the allocator; curl and Python, for the tests against
 # clients and servers that others wrote (tests/it/real), and in target/real what these import. Debian and its kin; elsewhere
-# it says what is missing. Quick when everything is there.
+# it says what is missing. Quick when everything is there. With `build` it stops at what a build needs.
 set -eu
 cd "$(dirname "$0")/.."
 if ! command -v cargo >/dev/null 2>&1; then
@@ -11,9 +11,11 @@ fi
 
 missing=
 command -v cc >/dev/null 2>&1 || missing="gcc libc6-dev"
-command -v curl >/dev/null 2>&1 || missing="$missing curl"
-python3 -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 10))' >/dev/null 2>&1 ||
-    missing="$missing python3 python3-venv ca-certificates"
+if [ "${1-}" != build ]; then
+    command -v curl >/dev/null 2>&1 || missing="$missing curl"
+    python3 -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 10))' >/dev/null 2>&1 ||
+        missing="$missing python3 python3-venv ca-certificates"
+fi
 if [ -n "$missing" ]; then
     if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null 2>&1; then
         apt-get update -qq
@@ -24,6 +26,8 @@ if [ -n "$missing" ]; then
         exit 1
     fi
 fi
+
+[ "${1-}" != build ] || exit 0
 
 # The copy of the list is written last: where it is, all of it is installed.
 wanted=tests/real/requirements.txt

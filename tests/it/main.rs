@@ -29,6 +29,7 @@ mod kubernetes;
 mod layers;
 mod leaving;
 mod limits;
+mod load;
 mod log;
 mod real;
 mod refusal;

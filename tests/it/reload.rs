@@ -4,6 +4,7 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::load::{Load, PING, tunnel};
 use crate::support::{Client, End, Endpoint, Setup, Tidegate, eventually};
 
 /// Services by their endpoints, and the routes, in one config.
@@ -288,4 +289,48 @@ fn reloads_one_after_the_other_lose_nothing() {
     }
     stop.store(true, Ordering::SeqCst);
     client.join().unwrap();
+}
+
+/// `TIDEGATE_RELOADS` says how many; a thousand take some minutes.
+#[test]
+fn reloads_in_a_row_disturb_nobody_and_leave_nothing_behind() {
+    let count = std::env::var("TIDEGATE_RELOADS").map_or(30, |count| count.parse().unwrap());
+    let a = Endpoint::start("a");
+    let setup = Setup::of(&[&a]);
+    let text = setup.text();
+    let tidegate = setup.start();
+    let load = Load::on(tidegate.address(), 64, 8);
+    let (mut client, exchange) = tunnel(&tidegate, &a);
+    load.goes_on();
+    // Each alters something else: a listener more, a service's limits, a route more.
+    let texts = [
+        text.replace(
+            "listeners: [",
+            "listeners: [{ name: more, address: \"127.0.0.1:0\" }, ",
+        ),
+        text.replace(
+            "name: web, ",
+            "name: web, connect_timeout: 2s, balance: random, ",
+        ),
+        text.replace("routes: [", "routes: [{ path: /more, service: web }, "),
+        text.replace("workers: ", "access_log: { sample: 0.5 }\nworkers: "),
+    ];
+    let mut memory = Vec::new();
+    for number in 0..count {
+        assert_eq!(tidegate.reload(&texts[number % texts.len()]), "success");
+        if number % 10 == 9 {
+            memory.push((tidegate.resident_kib(), tidegate.descriptors()));
+        }
+    }
+    load.goes_on();
+    exchange.send(PING);
+    assert_eq!(client.take(PING.len()), PING, "a tunnel stays what it is");
+    load.was_never_disturbed();
+    // What an allocator keeps comes with the first ones.
+    let (first, last) = (memory[0], memory[memory.len() - 1]);
+    assert!(
+        last.0 < first.0 + 8 * 1024,
+        "KiB and descriptors: {memory:?}"
+    );
+    assert!(last.1 < first.1 + 16, "KiB and descriptors: {memory:?}");
 }

@@ -373,6 +373,25 @@ impl Tidegate {
         status.exit_status()
     }
 
+    /// Its resident memory.
+    pub(crate) fn resident_kib(&self) -> u64 {
+        let status =
+            fs::read_to_string(format!("/proc/{}/status", self.pid().as_raw_nonzero())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        line.unwrap()
+            .trim()
+            .trim_end_matches(" kB")
+            .parse()
+            .unwrap()
+    }
+
+    /// How many descriptors it has open.
+    pub(crate) fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.pid().as_raw_nonzero()))
+            .unwrap()
+            .count()
+    }
+
     /// Waits until it has ended.
     #[track_caller]
     pub(crate) fn exit(&mut self) -> ExitStatus {
