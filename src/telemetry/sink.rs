@@ -156,7 +156,10 @@ fn write_all<T>(
             render(*next, &mut buffer);
             count += 1;
         }
-        let written = out.write_all(&buffer).and_then(|()| out.flush()).is_ok();
+        let written = pieces(&buffer)
+            .try_for_each(|piece| out.write_all(piece))
+            .and_then(|()| out.flush())
+            .is_ok();
         if written {
             &counts.written
         } else {
@@ -168,6 +171,21 @@ fn write_all<T>(
         let _ = nap.recv_timeout(NAP);
     }
 }
+
+/// Whole lines, as many at a time as a pipe takes in one go: during an upgrade two processes write to the same one, and
+/// nobody's line shall have another's in it. A line that is longer goes alone.
+fn pieces(mut lines: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let within = &lines[..lines.len().min(PIPE_BUF)];
+        let end = memchr::memrchr(b'\n', within).or_else(|| memchr::memchr(b'\n', lines));
+        let (piece, rest) = lines.split_at(end.map_or(lines.len(), |end| end + 1));
+        lines = rest;
+        (!piece.is_empty()).then_some(piece)
+    })
+}
+
+/// What POSIX and Linux write to a pipe as one.
+const PIPE_BUF: usize = 4096;
 
 #[cfg(test)]
 mod tests {
@@ -185,6 +203,23 @@ mod tests {
         fn flush(&mut self) -> std::io::Result<()> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn writes_whole_lines_in_pieces_that_a_pipe_takes() {
+        let long = "y".repeat(PIPE_BUF);
+        let text = format!("{}{long}\nend\nrest", "a line\n".repeat(1000));
+        let all: Vec<_> = pieces(text.as_bytes()).collect();
+        assert_eq!(all.concat(), text.as_bytes());
+        let (last, lines) = all.split_last().unwrap();
+        assert_eq!(*last, b"rest");
+        for piece in lines {
+            assert!(piece.ends_with(b"\n"));
+            let single = memchr::memchr_iter(b'\n', piece).count() == 1;
+            assert!(piece.len() <= PIPE_BUF || single);
+        }
+        assert!(lines.len() <= 5, "{}", lines.len());
+        assert_eq!(pieces(b"").count(), 0);
     }
 
     #[test]
