@@ -10,11 +10,13 @@ use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
+use tokio::time::Instant;
 
-use super::guard::Refusal;
+use super::guard::{Refusal, read_token};
 use super::query::Parameters;
+use super::replicas::Question;
 use super::{Admin, api};
-use crate::control::{DrainRequest, PodAnswer, PodName};
+use crate::control::{DrainRequest, PodAnswer, PodName, PodRequest};
 
 /// Alive.
 pub(super) async fn healthz(State(admin): State<Admin>) -> Result<Response, Refusal> {
@@ -124,20 +126,8 @@ pub(super) async fn endpoint(
 
 /// A pod's preStop hook: drains it wherever it serves and answers when it is safe to stop.
 pub(super) async fn hook(State(admin): State<Admin>, uri: Uri) -> Result<Response, Refusal> {
-    let parameters = Parameters::read(&uri, &["pod", "ip", "limit"])?;
-    let pod = match (parameters.text("pod"), parameters.text("ip")) {
-        (Some(pod), None) => PodName::Name(pod_name(pod)?.into()),
-        (None, Some(ip)) => PodName::Address(ip.parse().map_err(|_| {
-            Refusal::bad(format!(
-                "parameter ip: {ip:?} should be an address, as 10.0.0.7"
-            ))
-        })?),
-        _ => {
-            return Err(Refusal::bad(
-                "which pod? give one of the parameters pod=NAMESPACE/NAME and ip=ADDRESS",
-            ));
-        }
-    };
+    let parameters = Parameters::read(&uri, &["pod", "ip", "limit", "here", "seen"])?;
+    let pod = pod(&parameters)?;
     let limit = parameters.duration("limit")?.unwrap_or(HOOK_LIMIT);
     if limit > HOOK_LIMIT_MAX {
         return Err(Refusal::bad(format!(
@@ -145,9 +135,35 @@ pub(super) async fn hook(State(admin): State<Admin>, uri: Uri) -> Result<Respons
             parameters.text("limit").unwrap_or_default()
         )));
     }
+    let others = (admin.others)();
+    let alone = parameters.flag("here")? || others.is_ok_and(|others| others.is_empty());
+    let answer = if alone {
+        let seen = parameters.text("seen").unwrap_or_default().split(',');
+        let request = PodRequest {
+            pod,
+            limit,
+            elsewhere: seen.filter(|id| !id.is_empty()).map(Into::into).collect(),
+        };
+        hook_here(&admin, request).await?
+    } else {
+        let file = admin.settings.borrow().hook_token_file.clone();
+        let question = Question {
+            pod,
+            // Without a token the others refuse, and say so.
+            token: file.and_then(|file| read_token(&file).ok()),
+            here: Some(admin.handle.clone()),
+        };
+        question.ask(&*admin.others, Instant::now() + limit).await
+    };
+    Ok(Json(answer).into_response())
+}
+
+/// This replica's own answer.
+async fn hook_here(admin: &Admin, request: PodRequest) -> Result<api::HookAnswer, Refusal> {
     // The writer keeps the limit itself; this one makes sure that nothing holds a pod's end up beyond it (P15).
-    let asked = admin.handle.drain_pod(pod, limit);
-    let answer = match tokio::time::timeout(limit + HOOK_SLACK, asked).await {
+    let patience = request.limit + HOOK_SLACK;
+    let asked = admin.handle.drain_pod(request);
+    let answer = match tokio::time::timeout(patience, asked).await {
         Ok(answer) => answer?,
         Err(_) => PodAnswer {
             drained: false,
@@ -155,7 +171,21 @@ pub(super) async fn hook(State(admin): State<Admin>, uri: Uri) -> Result<Respons
             endpoints: Vec::new(),
         },
     };
-    Ok(Json(api::HookAnswer::from(answer)).into_response())
+    Ok(answer.into())
+}
+
+fn pod(parameters: &Parameters) -> Result<PodName, Refusal> {
+    match (parameters.text("pod"), parameters.text("ip")) {
+        (Some(pod), None) => Ok(PodName::Name(pod_name(pod)?.into())),
+        (None, Some(ip)) => ip.parse().map(PodName::Address).map_err(|_| {
+            Refusal::bad(format!(
+                "parameter ip: {ip:?} should be an address, as 10.0.0.7"
+            ))
+        }),
+        _ => Err(Refusal::bad(
+            "which pod? give one of the parameters pod=NAMESPACE/NAME and ip=ADDRESS",
+        )),
+    }
 }
 
 /// axum would answer a HEAD by what a GET does.

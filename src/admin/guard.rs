@@ -6,8 +6,8 @@
 //!   address cannot be rebound, and a port in `Host` says nothing about who asks, so forwarded ports work.
 //! * A page that just sends a form or an image request gives itself away by `Origin` or `Sec-Fetch-Site`: refused for every
 //!   call that changes something, the hook included.
-//! * Another user of the machine is held off by the token, where one is configured. The hook is exempt for now: a kubelet
-//!   cannot keep a secret in a pod's manifest.
+//! * Another user of the machine is held off by the token, where one is configured. The hook has one of its own
+//!   (`hook_token_file`): a kubelet cannot keep a secret in a pod's manifest, but a command in the pod can.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -157,24 +157,43 @@ pub(super) async fn token(
     if let Some(file) = file
         && !request.method().is_safe()
     {
-        // Read each time: the file is small, the calls are few, and there is no moment at which an old token still counts.
-        let token = read_token(&file).map_err(|error| {
-            warn!(file = %file.display(), %error, "changing calls are refused without a token to compare with");
-            Refusal::new(
-                StatusCode::FORBIDDEN,
-                "changing calls are refused while admin.token_file is missing or empty: write a token into it",
-            )
-        })?;
-        let given = bearer(request.headers()).unwrap_or_default();
-        if !bool::from(given.as_bytes().ct_eq(token.as_bytes())) {
-            return Err(Refusal::new(
-                StatusCode::UNAUTHORIZED,
-                "this call needs the token of admin.token_file: send it as `Authorization: Bearer TOKEN`, or give the command line --token-file",
-            )
-            .with(WWW_AUTHENTICATE, "Bearer"));
-        }
+        compare(&file, "token_file", request.headers())?;
     }
     Ok(next.run(request).await)
+}
+
+/// Refuses the hook without its token, where there is one, by whatever method: it changes something by any.
+pub(super) async fn hook_token(
+    State(admin): State<Admin>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Refusal> {
+    let file = admin.settings.borrow().hook_token_file.clone();
+    if let Some(file) = file {
+        compare(&file, "hook_token_file", request.headers())?;
+    }
+    Ok(next.run(request).await)
+}
+
+/// Refuses what does not carry the token of a file.
+fn compare(file: &Path, key: &str, headers: &HeaderMap) -> Result<(), Refusal> {
+    // Read each time: the file is small, the calls are few, and there is no moment at which an old token still counts.
+    let token = read_token(file).map_err(|error| {
+        warn!(file = %file.display(), %error, "changing calls are refused without a token to compare with");
+        Refusal::new(
+            StatusCode::FORBIDDEN,
+            format!("changing calls are refused while admin.{key} is missing or empty: write a token into it"),
+        )
+    })?;
+    let given = bearer(headers).unwrap_or_default();
+    if bool::from(given.as_bytes().ct_eq(token.as_bytes())) {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        StatusCode::UNAUTHORIZED,
+        format!("this call needs the token of admin.{key}: send it as `Authorization: Bearer TOKEN`, or give the command line --token-file"),
+    )
+    .with(WWW_AUTHENTICATE, "Bearer"))
 }
 
 /// No call needs a body: reads what is sent and drops it, within bounds, so that a refusal of too much can be seen.
@@ -309,7 +328,8 @@ fn is_foreign(request: &Request) -> bool {
     })
 }
 
-fn read_token(file: &Path) -> io::Result<String> {
+/// The token in a file.
+pub(super) fn read_token(file: &Path) -> io::Result<String> {
     let mut text = String::new();
     File::open(file)?
         .take(TOKEN_MAX)

@@ -10,6 +10,7 @@ mod dashboard;
 mod events;
 mod guard;
 mod query;
+pub mod replicas;
 mod serve;
 mod shape;
 
@@ -31,6 +32,7 @@ use tower_http::timeout::TimeoutLayer;
 pub use serve::{BindError, Until, bind, serve};
 
 use crate::control::Handle;
+use crate::discovery::KubernetesService;
 
 /// How the admin side listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +47,28 @@ pub struct Settings {
     pub probes_address: Option<SocketAddr>,
     /// Further names accepted in `Host`.
     pub hosts: Vec<String>,
+    /// A file with the token that the hook needs.
+    pub hook_token_file: Option<PathBuf>,
+    /// Where the other replicas are.
+    pub peers: Peers,
+}
+
+/// Where the other replicas are (P15).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Peers {
+    /// Their admin sides, or their listeners for probes.
+    List(Vec<SocketAddr>),
+    /// What a service in Kubernetes has: their own, without a cluster address.
+    Kubernetes(KubernetesService),
+}
+
+/// Another replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer {
+    /// Where it answers.
+    pub address: SocketAddr,
+    /// Whether it is known to carry traffic. One that is not, and where nobody listens, has no say.
+    pub is_ready: bool,
 }
 
 impl Default for Settings {
@@ -55,6 +79,8 @@ impl Default for Settings {
             per_endpoint_metrics: false,
             probes_address: None,
             hosts: Vec::new(),
+            hook_token_file: None,
+            peers: Peers::List(Vec::new()),
         }
     }
 }
@@ -72,6 +98,8 @@ pub struct Admin {
     pub metrics: Arc<dyn Fn() -> BoxFuture<'static, String> + Send + Sync>,
     /// The answer of `/api/v1/config`.
     pub config: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
+    /// The other replicas as they are now, or why they are not known.
+    pub others: Arc<dyn Fn() -> Result<Vec<Peer>, String> + Send + Sync>,
 }
 
 impl fmt::Debug for Admin {
@@ -126,7 +154,7 @@ pub fn router(admin: &Admin) -> Router {
         )
         .route_layer(from_fn_with_state(admin.clone(), guard::token))
         .route_layer(from_fn(guard::origin));
-    let routes = probes_and_hook()
+    let routes = probes_and_hook(admin)
         .merge(reads)
         .merge(changes)
         .fallback(calls::unknown)
@@ -138,13 +166,13 @@ pub fn router(admin: &Admin) -> Router {
 /// Only the probes, the metrics and the hook, for the listener at `admin.probes_address`: kubelets, scrapers and balancers
 /// reach it by whatever name they like, so `Host` is not looked at.
 pub fn probes_router(admin: &Admin) -> Router {
-    let routes = probes_and_hook()
+    let routes = probes_and_hook(admin)
         .fallback(calls::unknown)
         .layer(from_fn(guard::take_body));
     finish(routes, admin)
 }
 
-fn probes_and_hook() -> Router<Admin> {
+fn probes_and_hook(admin: &Admin) -> Router<Admin> {
     let probes = Router::new()
         .route("/healthz", get(calls::healthz))
         .route("/readyz", get(calls::readyz))
@@ -157,6 +185,7 @@ fn probes_and_hook() -> Router<Admin> {
             "/drain",
             get(calls::hook).post(calls::hook).head(calls::head_of_hook),
         )
+        .route_layer(from_fn_with_state(admin.clone(), guard::hook_token))
         .route_layer(from_fn(guard::origin));
     probes.merge(hook)
 }

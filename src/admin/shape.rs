@@ -103,16 +103,22 @@ impl From<control::UndrainAnswer> for UndrainAnswer {
 
 impl From<control::PodAnswer> for HookAnswer {
     fn from(answer: control::PodAnswer) -> Self {
-        let reason = (!answer.reason.is_empty()).then_some(answer.reason);
+        let replica = Replica::from(answer);
         Self {
+            drained: replica.drained,
+            reason: replica.reason.clone(),
+            replicas: vec![replica],
+        }
+    }
+}
+
+impl From<control::PodAnswer> for Replica {
+    fn from(answer: control::PodAnswer) -> Self {
+        Self {
+            replica: "self".into(),
             drained: answer.drained,
-            reason: reason.clone(),
-            replicas: vec![Replica {
-                replica: "self".into(),
-                drained: answer.drained,
-                reason,
-                endpoints: answer.endpoints.into_iter().map(Into::into).collect(),
-            }],
+            reason: (!answer.reason.is_empty()).then_some(answer.reason),
+            endpoints: answer.endpoints.into_iter().map(Into::into).collect(),
         }
     }
 }

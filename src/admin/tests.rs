@@ -75,6 +75,7 @@ impl Bench {
             config: Arc::new(
                 || json!({"config": {"workers": 2}, "last_reload": {"result": "success"}}),
             ),
+            others: Arc::new(|| Ok(Vec::new())),
         };
         let router = router(&admin);
         Self {

@@ -6,6 +6,7 @@ mod descriptors;
 mod inherited;
 mod leave;
 mod listeners;
+mod peers;
 mod privilege;
 mod reload;
 mod scrape;
@@ -35,6 +36,7 @@ pub use upgrade::Predecessor;
 use crate::admin::{self, Admin, Probes, Until};
 use crate::config::Config;
 use crate::control::{self, Desired, DesiredService, Handle};
+use crate::kubernetes::Cluster;
 use crate::server::Plan;
 use crate::snapshot::Publisher;
 use crate::telemetry::{AccessLog, AccessLogEnd, Format, Metrics};
@@ -42,6 +44,7 @@ use crate::worker::{Mail, mailboxes};
 use certificates::Certificates;
 use inherited::{Kind, Set};
 use listeners::{Listening, Place};
+use peers::Others;
 use privilege::Identity;
 use reload::{InForce, LastReload};
 use signals::Signals;
@@ -98,6 +101,7 @@ struct Doors {
     listeners: Vec<Listening>,
     admin: Vec<(Kind, TcpListener)>,
     admin_settings: watch::Receiver<Arc<admin::Settings>>,
+    cluster: Arc<Cluster>,
 }
 
 /// How long accepting waits for the first sets: connections wait in the kernel's queue, which is better than a 503.
@@ -201,7 +205,9 @@ impl Bound {
             inherited: predecessor.as_mut().map(|before| before.drains.take()),
             ..control::Settings::default()
         };
-        let (handle, tasks, stop) = start_writer(&boxes, publisher, &metrics, control);
+        let cluster = Arc::new(Cluster::default());
+        let (handle, tasks, stop) =
+            start_writer(&boxes, publisher, &metrics, control, cluster.clone());
         let (admin_settings, admin_watch) = watch::channel(Arc::new(self.config.admin.clone()));
         let mut app = App {
             program: self.program,
@@ -232,6 +238,7 @@ impl Bound {
             listeners: self.listeners,
             admin: self.admin,
             admin_settings: admin_watch,
+            cluster,
         };
         match predecessor {
             None => app.begin(doors).await,
@@ -250,7 +257,7 @@ impl App {
 
     /// Services and routes first, then connections: whoever comes finds something.
     async fn begin(&mut self, doors: Doors) {
-        self.serve_admin(doors.admin, doors.admin_settings);
+        self.serve_admin(doors.admin, doors.admin_settings, doors.cluster);
         self.prepare().await;
         let _ = tokio::time::timeout(FIRST_SETS, self.first_sets(&[])).await;
         self.accept(doors.listeners).await;
@@ -302,7 +309,12 @@ impl App {
         &mut self,
         sockets: Vec<(Kind, TcpListener)>,
         settings: watch::Receiver<Arc<admin::Settings>>,
+        cluster: Arc<Cluster>,
     ) {
+        let bound = sockets.iter();
+        let ports = bound.filter_map(|(_, socket)| Some(socket.local_addr().ok()?.port()));
+        let others = Others::new(settings.clone(), cluster, ports.collect());
+
         let last_reload = self.last_reload.clone();
         let losses = self.log.as_ref().map(AccessLog::losses).unwrap_or_default();
         let admin = Admin {
@@ -321,6 +333,7 @@ impl App {
                     .lock()
                     .map_or(serde_json::Value::Null, |last| last.describe())
             }),
+            others: Arc::new(move || others.now()),
         };
         let addresses = admin_addresses(self.in_force.config());
         for ((kind, socket), (_, address)) in sockets.into_iter().zip(addresses) {

@@ -51,6 +51,7 @@ pub(super) fn start_writer(
     publisher: Publisher,
     metrics: &Arc<Metrics>,
     settings: control::Settings,
+    cluster: Arc<Cluster>,
 ) -> (Handle, TaskTracker, CancellationToken) {
     let (handle, inbox) = control::channel();
     let writer = Writer::new(
@@ -59,7 +60,7 @@ pub(super) fn start_writer(
         boxes.commands.clone(),
         publisher,
         metrics.clone(),
-        build(),
+        build(cluster),
     );
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     tasks.spawn_local(writer.run(stop.clone()));
@@ -67,8 +68,7 @@ pub(super) fn start_writer(
 }
 
 /// Builds sources: here, since those of Kubernetes stand above the writer that starts them.
-fn build() -> BuildSource {
-    let cluster = Cluster::default();
+fn build(cluster: Arc<Cluster>) -> BuildSource {
     Box::new(move |settings| match settings {
         discovery::Settings::List(addresses) => Box::new(Fixed::new(addresses)),
         discovery::Settings::File { path, port } => Box::new(File::new(path.clone(), port.clone())),

@@ -24,6 +24,16 @@ pub struct TokenArgs {
     pub token_file: Option<PathBuf>,
 }
 
+impl TokenArgs {
+    /// The token, if there is one.
+    pub(super) fn read(&self) -> Result<Option<String>, ClientError> {
+        let path = self.token_file.as_deref();
+        // An empty variable is as good as none.
+        let path = path.filter(|path| !path.as_os_str().is_empty());
+        path.map(read_token).transpose()
+    }
+}
+
 /// Why a call has no answer.
 #[derive(Debug, Error)]
 pub(crate) enum ClientError {
@@ -81,13 +91,7 @@ impl Client {
             .user_agent(concat!("tidegate/", env!("CARGO_PKG_VERSION")))
             .build()
             .new_agent();
-        let token = token
-            .token_file
-            .as_deref()
-            // An empty variable is as good as none.
-            .filter(|path| !path.as_os_str().is_empty())
-            .map(read_token)
-            .transpose()?;
+        let token = token.read()?;
         Ok(Self {
             agent,
             url: base(admin)?,
@@ -233,7 +237,7 @@ fn why(error: &io::Error) -> String {
 }
 
 /// The URL that paths are put behind. A bare address means http, which is all that the admin side speaks.
-fn base(admin: &str) -> Result<String, ClientError> {
+pub(super) fn base(admin: &str) -> Result<String, ClientError> {
     let url = if admin.contains("://") {
         admin.to_string()
     } else {

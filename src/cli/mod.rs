@@ -10,6 +10,7 @@ mod progress;
 mod run;
 mod status;
 mod table;
+mod wait;
 
 use std::io;
 use std::path::PathBuf;
@@ -24,6 +25,7 @@ pub use demo::{DemoArgs, demo};
 pub use drain::{DrainArgs, UndrainArgs, drain, undrain};
 pub use run::run;
 pub use status::{Output, StatusArgs, status};
+pub use wait::{WaitArgs, wait};
 
 /// What was typed.
 #[derive(Debug, Parser)]
@@ -90,6 +92,8 @@ enum Command {
     Drain(DrainArgs),
     /// Put an endpoint back that was drained by hand
     Undrain(UndrainArgs),
+    /// Wait until every replica has drained a pod: for an exec preStop hook
+    Wait(WaitArgs),
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -115,6 +119,7 @@ pub fn main() -> ExitCode {
         Command::Status(args) => status(&args, &global.admin),
         Command::Drain(args) => drain(&args, &global.admin),
         Command::Undrain(args) => undrain(&args, &global.admin),
+        Command::Wait(args) => wait(&args, &global.admin),
         Command::Completions { shell } => {
             clap_complete::generate(
                 shell,

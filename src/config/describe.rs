@@ -5,8 +5,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::admin::Peers;
 use crate::balance::{HashKey, Policy};
-use crate::discovery::{self, Port};
+use crate::discovery::{self, KubernetesService, Port};
 use crate::document::{write_duration, write_percent, write_size};
 use crate::net::tls;
 use crate::server;
@@ -33,6 +34,7 @@ impl Config {
                 "per_endpoint_metrics": self.admin.per_endpoint_metrics,
                 "probes_address": self.admin.probes_address,
                 "hosts": self.admin.hosts,
+                "hook_token_file": self.admin.hook_token_file.as_deref().map(written),
             },
             "shutdown": {
                 "wait_period": write_duration(self.shutdown.wait_period),
@@ -41,7 +43,7 @@ impl Config {
             },
             "access_log": { "sample": self.access_log_sample },
             "state_dir": self.state_dir.as_deref().map(written),
-            "peers": [],
+            "peers": peers(&self.admin.peers),
             "reload_on_change": self.reload_on_change,
             "user": self.user,
             "workers": self.workers.map_or(json!("auto"), |n| json!(n)),
@@ -183,11 +185,22 @@ fn source(source: &discovery::Settings) -> Value {
         discovery::Settings::File { path, port } => {
             json!({ "file": { "path": written(path), "port": port.as_ref().map(port_word) } })
         }
-        discovery::Settings::Kubernetes(it) => json!({ "kubernetes": {
-            "namespace": it.namespace,
-            "service": it.service,
-            "port": it.port.as_ref().map(port_word),
-        } }),
+        discovery::Settings::Kubernetes(it) => json!({ "kubernetes": kubernetes(it) }),
+    }
+}
+
+fn kubernetes(service: &KubernetesService) -> Value {
+    json!({
+        "namespace": service.namespace,
+        "service": service.service,
+        "port": service.port.as_ref().map(port_word),
+    })
+}
+
+fn peers(peers: &Peers) -> Value {
+    match peers {
+        Peers::List(addresses) => json!(addresses),
+        Peers::Kubernetes(service) => json!({ "kubernetes": kubernetes(service) }),
     }
 }
 

@@ -69,7 +69,7 @@ fn config(root: &Item<'_>, path: &Path, files: &mut Files) -> Option<Config> {
     let (services, names) = services.unzip();
     let names = names.unwrap_or_else(Names::unknown);
     let routes = route_list.and_then(|item| routes(&item, &names));
-    let admin = process::admin(keys.optional("admin"), files, &mut addresses);
+    let mut admin = process::admin(keys.optional("admin"), files, &mut addresses);
     addresses.finish(root.faults);
     let mut shutdown = Shutdown::default();
     take(&mut shutdown, keys.optional("shutdown"), process::shutdown);
@@ -95,7 +95,7 @@ fn config(root: &Item<'_>, path: &Path, files: &mut Files) -> Option<Config> {
     take(&mut user, keys.optional("user"), |item| {
         item.name().map(|name| Some(name.to_owned()))
     });
-    process::unfinished(&mut keys);
+    take(&mut admin.peers, keys.optional("peers"), process::peers);
     keys.finish();
     Some(Config {
         path: path.to_owned(),

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use crate::admin;
-use crate::document::{Item, Mapping, Value, write_duration};
+use crate::admin::{self, Peers};
+use crate::document::{Item, Value, write_duration};
 
 use super::Shutdown;
 use super::addresses::Addresses;
 use super::files::{Files, Need};
 use super::route::exact_host;
+use super::source::{addresses, kubernetes};
 use super::values::take;
 
 /// Reads `admin`, which has an address also when it is not there.
@@ -42,6 +43,11 @@ pub(super) fn admin(
         |item| addresses.read(item, "the probes").map(Some),
     );
     take(&mut admin.hosts, keys.optional("hosts"), hosts);
+    take(
+        &mut admin.hook_token_file,
+        keys.optional("hook_token_file"),
+        |item| files.file(item, Need::AtStart).map(Some),
+    );
     keys.finish();
     admin
 }
@@ -54,6 +60,18 @@ fn hosts(list: &Item<'_>) -> Option<Vec<String>> {
             .ok()
     };
     Some(list.list(false)?.iter().filter_map(read).collect())
+}
+
+/// Reads `peers`: a list of addresses, or a service in Kubernetes that has them.
+pub(super) fn peers(item: &Item<'_>) -> Option<Peers> {
+    if matches!(item.node.value, Value::Mapping(_)) {
+        let mut keys = item.mapping()?;
+        let service = keys.required("kubernetes");
+        let service = service.and_then(|item| kubernetes(&item));
+        keys.finish();
+        return service.map(Peers::Kubernetes);
+    }
+    addresses(item).map(Peers::List)
 }
 
 /// Reads `shutdown`.
@@ -118,16 +136,6 @@ pub(super) fn workers(item: &Item<'_>) -> Option<Option<usize>> {
         item.kind()
     ));
     None
-}
-
-/// Keys whose only value for now is the default: a config must not promise what nobody keeps.
-pub(super) fn unfinished(keys: &mut Mapping<'_>) {
-    if let Some(item) = keys.optional("peers")
-        && item.list(false).is_some_and(|peers| !peers.is_empty())
-    {
-        let message = "other replicas come with a later version; until then leave it empty";
-        item.faults.add(keys.place(item.key), item.key, message);
-    }
 }
 
 const WORKERS_MAX: usize = 512;

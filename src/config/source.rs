@@ -32,7 +32,8 @@ fn file(item: &Item<'_>, files: &mut Files) -> Option<Settings> {
     Some(Settings::File { path: path?, port })
 }
 
-fn kubernetes(item: &Item<'_>) -> Option<KubernetesService> {
+/// A service in Kubernetes.
+pub(super) fn kubernetes(item: &Item<'_>) -> Option<KubernetesService> {
     let mut keys = item.mapping()?;
     let namespace = match keys.optional("namespace") {
         Some(item) => object_name(&item),
@@ -87,7 +88,8 @@ fn port(item: &Item<'_>) -> Option<Port> {
     Some(Port::Name(text.into()))
 }
 
-fn addresses(list: &Item<'_>) -> Option<Vec<SocketAddr>> {
+/// Addresses with a port, each once.
+pub(super) fn addresses(list: &Item<'_>) -> Option<Vec<SocketAddr>> {
     let mut seen = Seen::default();
     let read = |item: &Item<'_>| {
         let address = item.socket_address()?;

@@ -280,10 +280,11 @@ admin:
   per_endpoint_metrics: true
   probes_address: 0.0.0.0:9902
   hosts: [Tidegate.internal]
+  hook_token_file: token
 shutdown: { wait_period: 0s, grace_period: 1s, upgrade_timeout: 5s }
 access_log: { sample: 0.25 }
 state_dir: state
-peers: []
+peers: [10.0.0.1:9902]
 reload_on_change: true
 user: tidegate
 workers: 4
@@ -537,7 +538,10 @@ fn says_honestly_what_comes_later() {
     );
     at_top(
         r#"
-            peers: [a] | 12:1: peers: | later version
+            peers: [a] | 12:9: peers: | 127.0.0.1
+            peers: [127.0.0.1:0] | 12:9: peers: | port
+            peers: { kubernetes: { namespace: a } } | 12:22: peers.kubernetes.service: | missing
+            peers: { dns: a } | 12:10: peers.dns: | kubernetes
             user: "" | 12:7: user: | empty
         "#,
     );

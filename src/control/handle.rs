@@ -81,6 +81,18 @@ pub enum PodName {
     Address(IpAddr),
 }
 
+/// A pod that is to be drained wherever it serves.
+#[derive(Debug, Clone)]
+pub struct PodRequest {
+    /// Which.
+    pub pod: PodName,
+    /// For how long the answer may wait.
+    pub limit: Duration,
+    /// The endpoints of the pod that other replicas know. One that is not known here yet is noted: it drains as soon as
+    /// it is seen (P15).
+    pub elsewhere: Vec<EndpointKey>,
+}
+
 /// What a hook is told.
 #[derive(Debug, Clone)]
 pub struct PodAnswer {
@@ -136,11 +148,7 @@ pub(crate) enum Request {
         endpoint: String,
         answer: oneshot::Sender<Result<UndrainAnswer, HandleError>>,
     },
-    DrainPod {
-        pod: PodName,
-        limit: Duration,
-        answer: oneshot::Sender<PodAnswer>,
-    },
+    DrainPod(PodRequest, oneshot::Sender<PodAnswer>),
     Drains(oneshot::Sender<DrainsView>),
     Ready(oneshot::Sender<Vec<ServiceName>>),
     Totals(oneshot::Sender<Vec<Totals>>),
@@ -257,17 +265,16 @@ impl Handle {
         .await?
     }
 
-    /// Drains a pod wherever it serves and answers when it is safe to stop it, or when `limit` is over.
+    /// Drains a pod wherever it serves and answers when it is safe to stop it, or when the limit is over.
     ///
     /// # Errors
     /// [`HandleError::Leaving`].
-    pub async fn drain_pod(&self, pod: PodName, limit: Duration) -> Result<PodAnswer, HandleError> {
+    pub async fn drain_pod(&self, request: PodRequest) -> Result<PodAnswer, HandleError> {
         let Some(elder) = &self.elder else {
-            let own = |answer| Request::DrainPod { pod, limit, answer };
-            return self.ask(own).await;
+            return self.ask(|answer| Request::DrainPod(request, answer)).await;
         };
-        let wish = ElderWish::DrainPod(pod.clone(), limit);
-        let own = self.ask(|answer| Request::DrainPod { pod, limit, answer });
+        let wish = ElderWish::DrainPod(request.pod.clone(), request.limit);
+        let own = self.ask(|answer| Request::DrainPod(request, answer));
         let (own, word) = tokio::join!(own, elder.ask(wish));
         let mut answer = own?;
         if let Some(word) = word {

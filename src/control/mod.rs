@@ -38,7 +38,8 @@ pub use elder::{Elder, ElderAsk, ElderWish, ElderWord, elder};
 #[cfg(test)]
 pub(crate) use handle::Request;
 pub use handle::{
-    DrainAnswer, DrainRequest, Handle, HandleError, PodAnswer, PodName, Totals, UndrainAnswer,
+    DrainAnswer, DrainRequest, Handle, HandleError, PodAnswer, PodName, PodRequest, Totals,
+    UndrainAnswer,
 };
 pub use view::{
     DrainView, DrainsView, EndpointView, Event, EventKind, Holder, Reason, RunningDrain,

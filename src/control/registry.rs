@@ -37,7 +37,7 @@ pub(super) struct Record {
     /// Those of them whose health check does not fail.
     pub(super) sound: usize,
     /// Pods that were seen terminating and have left: what comes back under their uid is not trusted (P8).
-    pub(super) terminated: Terminated,
+    pub(super) terminated: Uids,
 }
 
 /// A service's source.
@@ -54,21 +54,21 @@ pub(super) struct Source {
     pub(super) fresh: Option<Instant>,
 }
 
-/// The uids of terminated pods, bounded: the oldest are forgotten first.
+/// The uids of pods, bounded: the oldest are forgotten first.
 #[derive(Debug, Default)]
-pub(super) struct Terminated {
+pub(super) struct Uids {
     known: HashSet<EndpointKey>,
     order: VecDeque<EndpointKey>,
 }
 
-const TERMINATED_MAX: usize = 4096;
+const UIDS_MAX: usize = 4096;
 
-impl Terminated {
+impl Uids {
     pub(super) fn insert(&mut self, key: EndpointKey) {
         if self.known.insert(key.clone()) {
             self.order.push_back(key);
         }
-        if self.order.len() > TERMINATED_MAX
+        if self.order.len() > UIDS_MAX
             && let Some(oldest) = self.order.pop_front()
         {
             self.known.remove(&oldest);

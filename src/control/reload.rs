@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::registry::{Record, Terminated};
+use super::registry::{Record, Uids};
 use super::writer::Writer;
 use super::{Desired, DesiredService};
 use crate::endpoint::{EndpointKey, ServiceName};
@@ -83,7 +83,7 @@ impl Writer {
                 entries: HashMap::default(),
                 ready: 0,
                 sound: 0,
-                terminated: Terminated::default(),
+                terminated: Uids::default(),
             };
             self.services.insert(name, record);
             return;

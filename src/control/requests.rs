@@ -9,7 +9,8 @@ use tokio::time::Instant;
 use super::Command;
 use super::drains::{Answer, Waiter};
 use super::handle::{
-    DrainAnswer, DrainRequest, HandleError, PodAnswer, PodName, Request, Totals, UndrainAnswer,
+    DrainAnswer, DrainRequest, HandleError, PodAnswer, PodName, PodRequest, Request, Totals,
+    UndrainAnswer,
 };
 use super::reconcile::Want;
 use super::registry::{Asked, Entry, LifeRecord, Record};
@@ -53,7 +54,7 @@ impl Writer {
             } => {
                 let _ = answer.send(self.undrain(&service, &endpoint));
             }
-            Request::DrainPod { pod, limit, answer } => self.drain_pod(&pod, limit, answer),
+            Request::DrainPod(request, answer) => self.drain_pod(&request, answer),
             Request::Drains(answer) => self.drains(answer),
             Request::Ready(answer) => {
                 let waiting = self
@@ -183,21 +184,16 @@ impl Writer {
         })
     }
 
-    fn drain_pod(&mut self, pod: &PodName, limit: Duration, answer: oneshot::Sender<PodAnswer>) {
-        let targets = self.endpoints_of(pod);
+    fn drain_pod(&mut self, request: &PodRequest, answer: oneshot::Sender<PodAnswer>) {
+        let targets = self.endpoints_of(&request.pod);
         if targets.is_empty() {
-            let reason = "serves nothing here".to_owned();
-            let _ = answer.send(PodAnswer {
-                drained: true,
-                reason,
-                endpoints: Vec::new(),
-            });
+            let _ = answer.send(self.expect_pod(&request.elsewhere));
             return;
         }
         for (service, key) in &targets {
             self.note_asked(service, key, Cause::Hook, None);
         }
-        let until = Some(Instant::now() + limit);
+        let until = Some(Instant::now() + request.limit);
         self.waiters.push(Waiter {
             targets,
             to_the_end: true,
@@ -205,6 +201,35 @@ impl Writer {
             is_late: false,
             answer: Answer::Pod(answer),
         });
+    }
+
+    /// For a pod that nothing is known of here. What others know of it is noted, so that nothing starts there when it is
+    /// seen at last; until then this replica is behind, and not drained (P15).
+    fn expect_pod(&mut self, elsewhere: &[EndpointKey]) -> PodAnswer {
+        let unseen = elsewhere.iter().filter(|key| !self.was_here(key));
+        let unseen: Vec<_> = unseen.cloned().collect();
+        let drained = unseen.is_empty();
+        for key in unseen {
+            // An address is the next pod's soon.
+            if key.as_str().parse::<std::net::SocketAddr>().is_err() {
+                self.expected.insert(key);
+            }
+        }
+        PodAnswer {
+            drained,
+            reason: match drained {
+                true => "serves nothing here".to_owned(),
+                false => "it has not been seen here yet, but other replicas know it".to_owned(),
+            },
+            endpoints: Vec::new(),
+        }
+    }
+
+    /// Whether an endpoint was known here once and has gone.
+    fn was_here(&self, key: &EndpointKey) -> bool {
+        let mut records = self.services.values();
+        records.any(|record| record.terminated.contains(key))
+            || self.reports.iter().any(|report| report.key == *key)
     }
 
     fn endpoints_of(&self, pod: &PodName) -> Vec<(ServiceName, EndpointKey)> {

@@ -1,16 +1,18 @@
 //! Sources: started, stopped, and listened to.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::reconcile::diff;
-use super::registry::{Entry, Source};
+use super::registry::{Asked, Entry, Source};
 use super::view::EventKind;
 use super::writer::Writer;
 use crate::discovery::{Heard, News, Observation, Observed, ObservedState, Observer, Settings};
+use crate::drain::Cause;
 use crate::endpoint::{EndpointKey, ServiceName};
 
 impl Writer {
@@ -168,6 +170,13 @@ impl Writer {
             None => {
                 let mut entry = Entry::new(observed, terminated);
                 self.recall(service, &mut entry, &key);
+                if entry.asked.is_none() && self.expected.contains(&key) {
+                    entry.asked = Some(Asked {
+                        cause: Cause::Hook,
+                        timeout: None,
+                        at: SystemTime::now(),
+                    });
+                }
                 if let Some(record) = self.services.get_mut(service) {
                     record.entries.insert(key.clone(), entry);
                 }

@@ -14,7 +14,7 @@ use super::drains::Waiter;
 use super::handle::{Handle, Request};
 use super::keep::Keeper;
 use super::reconcile::{Standing, Step, Want, judged, step};
-use super::registry::{Entry, LifeRecord, Record, Services};
+use super::registry::{Entry, LifeRecord, Record, Services, Uids};
 use super::reload::Reload;
 use super::view::{Event, EventKind, Reason, State};
 use super::{Command, Confirm, Confirmation, Order, Settings};
@@ -67,6 +67,8 @@ pub struct Writer {
     pub(super) plan: Plan,
     pub(super) reports: VecDeque<Arc<Report>>,
     pub(super) waiters: Vec<Waiter>,
+    /// Pods that other replicas drain and that have not been seen here yet (P15).
+    pub(super) expected: Uids,
     pub(super) publisher: Publisher,
     pub(super) metrics: Arc<Metrics>,
     pub(super) build: BuildSource,
@@ -132,6 +134,7 @@ impl Writer {
             plan: Plan::default(),
             reports: VecDeque::new(),
             waiters: Vec::new(),
+            expected: Uids::default(),
             publisher,
             metrics,
             build,

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use super::reflector::{Reflector, Subscriber, Told};
-use crate::discovery::{Heard, KubernetesService, Observer, Source};
+use crate::discovery::{Heard, KubernetesService, Observation, Observer, Source};
 
 /// The cluster that the environment names. Its thread starts with the first source, and ends with the cluster.
 #[derive(Debug, Default)]
@@ -30,6 +30,12 @@ struct Thread {
 struct Wish {
     namespace: String,
     subscriber: Subscriber,
+}
+
+/// A service that somebody looks at now and then.
+#[derive(Debug)]
+pub struct Followed {
+    told: watch::Receiver<Told>,
 }
 
 /// A service's endpoint slices, watched.
@@ -52,6 +58,14 @@ impl Cluster {
         })
     }
 
+    /// What a service has, for somebody who looks now and then. None when nothing can be watched.
+    #[must_use]
+    pub fn follow(&self, service: &KubernetesService) -> Option<Followed> {
+        let (wish, told) = wish(service);
+        self.subscribe()?.try_send(wish).ok()?;
+        Some(Followed { told })
+    }
+
     fn subscribe(&self) -> Option<mpsc::Sender<Wish>> {
         let mut thread = self.thread.lock().ok()?;
         if thread.is_none() {
@@ -64,6 +78,16 @@ impl Cluster {
             };
         }
         thread.as_ref().map(|thread| thread.subscribe.clone())
+    }
+}
+
+impl Followed {
+    /// Its endpoints, as they are known.
+    ///
+    /// # Errors
+    /// Why nothing is known yet.
+    pub fn now(&self) -> Result<Arc<Observation>, String> {
+        self.told.borrow().now()
     }
 }
 
@@ -117,14 +141,19 @@ async fn serve(mut wishes: mpsc::Receiver<Wish>) {
     }
 }
 
+fn wish(service: &KubernetesService) -> (Wish, watch::Receiver<Told>) {
+    let (tell, told) = watch::channel(Told::default());
+    let name = Arc::from(service.service.as_str());
+    let wish = Wish {
+        namespace: service.namespace.clone(),
+        subscriber: Subscriber::new(name, service.port.clone(), tell),
+    };
+    (wish, told)
+}
+
 impl Slices {
     async fn listen(self, out: Observer) {
-        let (tell, mut told) = watch::channel(Told::default());
-        let service = Arc::from(self.service.service.as_str());
-        let wish = Wish {
-            namespace: self.service.namespace.clone(),
-            subscriber: Subscriber::new(service, self.service.port.clone(), tell),
-        };
+        let (wish, mut told) = wish(&self.service);
         let is_heard = match &self.subscribe {
             Some(subscribe) => subscribe.send(wish).await.is_ok(),
             None => false,

@@ -17,4 +17,4 @@ mod reflector;
 mod slice;
 mod watch;
 
-pub use cluster::Cluster;
+pub use cluster::{Cluster, Followed};

@@ -109,6 +109,16 @@ impl Subscriber {
 }
 
 impl Told {
+    /// The set, or why there is none.
+    pub(super) fn now(&self) -> Result<Arc<Observation>, String> {
+        self.set.clone().ok_or_else(|| {
+            let fault = self.fault.as_deref();
+            fault
+                .unwrap_or("the API server has not answered yet")
+                .to_owned()
+        })
+    }
+
     fn blame(&mut self, fault: &Arc<str>) {
         self.faults += u64::from(self.fault.as_ref() != Some(fault));
         self.fault = Some(fault.clone());

@@ -47,3 +47,4 @@ mod tunnel;
 mod upgrade;
 mod upstream_tls;
 mod user;
+mod wait;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tidegate::control::{
     self, Desired, DesiredService, DrainAnswer, DrainRequest, EventKind, Handle, HandleError,
-    PodAnswer, PodName, Reason, State, Writer,
+    PodAnswer, PodName, PodRequest, Reason, State, Writer,
 };
 use tidegate::discovery::{self, Heard, Observation, Observed, ObservedState, Observer, Source};
 use tidegate::endpoint::EndpointKey;
@@ -376,7 +376,12 @@ impl World {
         let key = self.key(number);
         self.did(Deed::Asked(key.clone(), None));
         let pod = PodName::Name(format!("default/{key}"));
-        let answer = self.handle.drain_pod(pod, limit).await.unwrap();
+        let request = PodRequest {
+            pod,
+            limit,
+            elsewhere: Vec::new(),
+        };
+        let answer = self.handle.drain_pod(request).await.unwrap();
         if answer.endpoints.is_empty() {
             self.did(Deed::Refused(key));
         }

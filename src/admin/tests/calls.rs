@@ -2,7 +2,7 @@ use std::net::IpAddr;
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 
-use control::{DrainRequest, PodName, Request as Ask};
+use control::{DrainRequest, PodName, PodRequest, Request as Ask};
 
 use super::*;
 
@@ -37,7 +37,7 @@ fn writer(asked: &Arc<Mutex<Vec<String>>>) -> impl FnMut(Ask) + Send + 'static {
                 };
                 drop(answer.send(refused));
             }
-            Ask::DrainPod { pod, limit, answer } => {
+            Ask::DrainPod(PodRequest { pod, limit, .. }, answer) => {
                 note(format!("{pod:?} {limit:?}"));
                 let here = matches!(&pod, PodName::Name(name) if name == "shop/web-1");
                 drop(answer.send(PodAnswer {

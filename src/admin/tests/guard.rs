@@ -22,7 +22,7 @@ fn bench(settings: Settings) -> (Bench, Arc<AtomicUsize>) {
             counted.fetch_add(1, Ordering::Relaxed);
             drop(answer.send(Err(HandleError::Leaving)));
         }
-        Ask::DrainPod { answer, .. } => {
+        Ask::DrainPod(_, answer) => {
             counted.fetch_add(1, Ordering::Relaxed);
             drop(answer.send(PodAnswer {
                 drained: true,

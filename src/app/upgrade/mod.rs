@@ -133,7 +133,7 @@ impl App {
         self.handle.inherit(drains).await?;
         let (elder, asks) = control::elder();
         self.handle = self.handle.clone().with_elder(elder);
-        self.serve_admin(doors.admin, doors.admin_settings);
+        self.serve_admin(doors.admin, doors.admin_settings, doors.cluster);
         self.accept(doors.listeners).await;
         predecessor.let_go().await;
         let stop = self.stop.clone();

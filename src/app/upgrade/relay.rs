@@ -8,7 +8,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
-use crate::control::{DrainAnswer, DrainRequest, ElderAsk, ElderWish, ElderWord, Handle, PodName};
+use crate::control::{
+    DrainAnswer, DrainRequest, ElderAsk, ElderWish, ElderWord, Handle, PodName, PodRequest,
+};
 use crate::drain::Cut;
 use crate::net::Courier;
 
@@ -79,7 +81,12 @@ async fn carried_out(handle: &Handle, wish: ElderWish) -> Option<ElderWord> {
             None
         }
         ElderWish::DrainPod(pod, limit) => {
-            let answer = handle.drain_pod(pod, limit).await.ok()?;
+            let request = PodRequest {
+                pod,
+                limit,
+                elsewhere: Vec::new(),
+            };
+            let answer = handle.drain_pod(request).await.ok()?;
             let word = word(&answer.endpoints);
             Some(ElderWord {
                 drained: answer.drained,
