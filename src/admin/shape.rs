@@ -167,7 +167,7 @@ impl From<&drain::Report> for Report {
             seen: report
                 .seen
                 .iter()
-                .map(|(cause, at)| (cause.as_str().into(), time(*at)))
+                .map(|(cause, at)| (cause.teller().into(), time(*at)))
                 .collect(),
             since: time(report.since),
             deadline: report.deadline.map(time),

@@ -185,7 +185,11 @@ fn source(source: &discovery::Settings) -> Value {
         discovery::Settings::File { path, port } => {
             json!({ "file": { "path": written(path), "port": port.as_ref().map(port_word) } })
         }
-        discovery::Settings::Kubernetes(it) => json!({ "kubernetes": kubernetes(it) }),
+        discovery::Settings::Kubernetes(it) => {
+            let mut service = kubernetes(it);
+            service["pods"] = json!(it.pods);
+            json!({ "kubernetes": service })
+        }
     }
 }
 

@@ -67,7 +67,7 @@ pub(super) fn peers(item: &Item<'_>) -> Option<Peers> {
     if matches!(item.node.value, Value::Mapping(_)) {
         let mut keys = item.mapping()?;
         let service = keys.required("kubernetes");
-        let service = service.and_then(|item| kubernetes(&item));
+        let service = service.and_then(|item| kubernetes(&item, false));
         keys.finish();
         return service.map(Peers::Kubernetes);
     }

@@ -6,7 +6,7 @@ use crate::discovery::{KubernetesService, Port, Settings};
 use crate::document::Item;
 
 use super::files::{Files, Need};
-use super::values::{Seen, choice};
+use super::values::{Seen, choice, take};
 
 /// Reads exactly one kind of source.
 pub(super) fn source(item: &Item<'_>, files: &mut Files) -> Option<Settings> {
@@ -14,7 +14,7 @@ pub(super) fn source(item: &Item<'_>, files: &mut Files) -> Option<Settings> {
     match kind {
         "file" => file(&value, files),
         "list" => addresses(&value).map(Settings::List),
-        "kubernetes" => kubernetes(&value).map(Settings::Kubernetes),
+        "kubernetes" => kubernetes(&value, true).map(Settings::Kubernetes),
         _ => {
             let message = "comes with a later version; until then use file, list or kubernetes";
             item.faults.add(at, kind, message);
@@ -33,7 +33,7 @@ fn file(item: &Item<'_>, files: &mut Files) -> Option<Settings> {
 }
 
 /// A service in Kubernetes.
-pub(super) fn kubernetes(item: &Item<'_>) -> Option<KubernetesService> {
+pub(super) fn kubernetes(item: &Item<'_>, is_source: bool) -> Option<KubernetesService> {
     let mut keys = item.mapping()?;
     let namespace = match keys.optional("namespace") {
         Some(item) => object_name(&item),
@@ -42,11 +42,16 @@ pub(super) fn kubernetes(item: &Item<'_>) -> Option<KubernetesService> {
     let service = keys.required("service");
     let service = service.and_then(|item| object_name(&item));
     let port = keys.optional("port").and_then(|item| port(&item));
+    let mut pods = false;
+    if is_source {
+        take(&mut pods, keys.optional("pods"), Item::boolean);
+    }
     keys.finish();
     Some(KubernetesService {
         namespace: namespace?,
         service: service?,
         port,
+        pods,
     })
 }
 

@@ -168,6 +168,7 @@ impl Writer {
         let entry = record.entries.get_mut(key)?;
         let own = entry.own_timeout;
         let asked = entry.asked.as_ref().and_then(|asked| asked.timeout);
+        let pod = entry.pod_deadline(now.mono);
         let fresh = entry
             .life_mut(life)
             .is_some_and(|record| record.drain.is_none());
@@ -183,8 +184,9 @@ impl Writer {
         let record = entry.life_mut(life)?;
         let drain = record.drain.as_mut()?;
         let deadline = (!lifted).then(|| {
-            self.plan
-                .begin(life, Deadline::of(now.mono, asked, own, timeout))
+            let deadline = Deadline::of(now.mono, asked, own, timeout);
+            let deadline = pod.map_or(deadline, |pod| deadline.or_earlier(pod));
+            self.plan.begin(life, deadline)
         });
         drain.closed = Some(now.mono);
         drain.cancelled = lifted;

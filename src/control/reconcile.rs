@@ -195,6 +195,7 @@ mod tests {
             state: ObservedState::Ready,
             drain_timeout: None,
             latched: false,
+            pod_end: None,
         }
     }
 

@@ -12,8 +12,8 @@ use super::checks::Checked;
 use super::reconcile::{Standing, Want, source_wants};
 use super::suspects::Suspects;
 use super::view::State;
-use crate::discovery::{Observation, Observed, ObservedState};
-use crate::drain::{Cause, Report};
+use crate::discovery::{Observation, Observed, ObservedState, PodEnd};
+use crate::drain::{Cause, Deadline, LimitedBy, Report};
 use crate::endpoint::{EndpointKey, Life, Member, Ramp};
 use crate::snapshot::{AllDraining, Service, Tiers};
 
@@ -89,6 +89,10 @@ pub(super) struct Entry {
     pub(super) own_timeout: Option<Duration>,
     /// Seen terminating under a uid: final.
     pub(super) terminated: bool,
+    /// What its pod said last of its own end: it holds for what has left the source, too.
+    pub(super) pod_end: Option<PodEnd>,
+    /// The pod is about to be killed: it serves nobody any more, not even as the fallback (P7).
+    pub(super) out_of_time: bool,
     /// An operator or a hook asked for a drain.
     pub(super) asked: Option<Asked>,
     /// `drained: true` was answered to somebody: it does not come back as the fallback (P7).
@@ -104,6 +108,9 @@ pub(super) struct Entry {
     /// Earlier lives that still have work.
     pub(super) older: Vec<LifeRecord>,
 }
+
+/// From the end of a pod's work to its kill.
+const BEFORE_THE_KILL: Duration = Duration::from_secs(2);
 
 /// A drain that somebody asked for.
 #[derive(Debug, Clone)]
@@ -163,6 +170,7 @@ impl Record {
             Want::Leave { may_serve } => Want::Leave {
                 may_serve: may_serve
                     && !entry.settled
+                    && !entry.out_of_time
                     && self.service.settings().all_draining == AllDraining::Serve,
             },
             wanted => wanted,
@@ -183,7 +191,10 @@ impl Record {
             Some(listed)
                 if entry.terminated || matches!(listed.state, ObservedState::Draining { .. }) =>
             {
-                causes.push(Cause::Source);
+                causes.extend(listed.pod_end.map(|_| Cause::Pod));
+                if listed.pod_end.is_none_or(|end| end.in_slices) {
+                    causes.push(Cause::Source);
+                }
             }
             Some(_) => {}
         }
@@ -263,8 +274,10 @@ impl Entry {
     pub(super) fn new(listed: Arc<Observed>, terminated: bool) -> Self {
         Self {
             own_timeout: listed.drain_timeout,
+            pod_end: listed.pod_end,
             listed: Some(listed),
             terminated,
+            out_of_time: false,
             asked: None,
             settled: false,
             seen: Vec::new(),
@@ -300,6 +313,40 @@ impl Entry {
                 }
             }
         }
+    }
+
+    /// Notes what its pod says of its own end, and what had been heard of that before. Returns how long after the pod was
+    /// asked to go each teller is heard now.
+    pub(super) fn hear_of_its_end(
+        &mut self,
+        end: Option<PodEnd>,
+        now: SystemTime,
+    ) -> Vec<(&'static str, Duration)> {
+        let Some(end) = end else { return Vec::new() };
+        let before = self.pod_end.replace(end);
+        let Some(asked) = end.asked else {
+            return Vec::new();
+        };
+        let mut lags = Vec::new();
+        if before.is_none() {
+            lags.push(("pods", now));
+        }
+        if end.in_slices && before.is_none_or(|before| !before.in_slices) {
+            let told = self.seen.iter().find(|(cause, _)| *cause == Cause::Source);
+            lags.push(("endpointslices", told.map_or(now, |(_, at)| *at)));
+        }
+        let lag = |(teller, at): (_, SystemTime)| (teller, at.duration_since(asked).unwrap_or_default());
+        lags.into_iter().map(lag).collect()
+    }
+
+    /// When its pod is as good as dead: a moment before it is killed, so that clients hear of it from us (P5).
+    pub(super) fn pod_deadline(&self, now: Instant) -> Option<Deadline> {
+        let killed = self.pod_end?.killed?;
+        let left = killed.duration_since(SystemTime::now()).unwrap_or_default();
+        Some(Deadline {
+            at: now + left.saturating_sub(BEFORE_THE_KILL),
+            limited_by: LimitedBy::Pod,
+        })
     }
 
     /// Who asked first; `Source` can only be the answer for a life that nobody wants to leave.

@@ -183,6 +183,10 @@ impl Writer {
             }
             Some(entry) => {
                 entry.own_timeout = observed.drain_timeout;
+                let lags = entry.hear_of_its_end(observed.pod_end, SystemTime::now());
+                for (teller, lag) in lags {
+                    self.metrics.detection_lag(teller, lag);
+                }
                 let was = entry.listed.replace(observed);
                 entry.terminated |= terminated;
                 if was.is_none() {
@@ -229,6 +233,7 @@ impl Writer {
                 continue;
             };
             let own = entry.own_timeout;
+            let pod = entry.pod_deadline(Instant::now());
             let closed = entry
                 .newest
                 .as_ref()
@@ -243,6 +248,27 @@ impl Writer {
                         limited_by: LimitedBy::Endpoint,
                     },
                 );
+            }
+            if let Some(pod) = pod {
+                self.shorten(service, key, pod);
+                self.pod_deadlines
+                    .insert((pod.at, service.clone(), key.clone()));
+            }
+        }
+    }
+
+    /// Pods whose time is over serve nobody any more, not even as the fallback (P7). What drains proper has the plan's
+    /// deadline, which is the same.
+    pub(super) fn pods_due(&mut self, now: Instant) {
+        while let Some((at, service, key)) = self.pod_deadlines.pop_first() {
+            if at > now {
+                self.pod_deadlines.insert((at, service, key));
+                return;
+            }
+            let record = self.services.get_mut(&service);
+            if let Some(entry) = record.and_then(|record| record.entries.get_mut(&key)) {
+                entry.out_of_time = true;
+                self.apply(&service, vec![key], None);
             }
         }
     }

@@ -69,6 +69,8 @@ pub struct Writer {
     pub(super) waiters: Vec<Waiter>,
     /// Pods that other replicas drain and that have not been seen here yet (P15).
     pub(super) expected: Uids,
+    /// When pods are as good as dead, the earliest first.
+    pub(super) pod_deadlines: BTreeSet<(Instant, ServiceName, EndpointKey)>,
     pub(super) publisher: Publisher,
     pub(super) metrics: Arc<Metrics>,
     pub(super) build: BuildSource,
@@ -135,6 +137,7 @@ impl Writer {
             reports: VecDeque::new(),
             waiters: Vec::new(),
             expected: Uids::default(),
+            pod_deadlines: BTreeSet::new(),
             publisher,
             metrics,
             build,
@@ -199,7 +202,8 @@ impl Writer {
         let reload = self.reload.as_ref().map(|reload| reload.until);
         let services = self.services.values();
         let suspects = services.filter_map(|record| record.suspects.until()).min();
-        [self.plan.next(), waiting, reload, suspects]
+        let pods = self.pod_deadlines.first().map(|(at, ..)| *at);
+        [self.plan.next(), waiting, reload, suspects, pods]
             .into_iter()
             .flatten()
             .min()
@@ -207,6 +211,7 @@ impl Writer {
 
     fn timer(&mut self, now: Instant) {
         self.suspects_due(now);
+        self.pods_due(now);
         let due = self.plan.due(now);
         if due.is_empty() {
             return;

@@ -33,6 +33,7 @@ impl Fixed {
                 state: ObservedState::Ready,
                 drain_timeout: None,
                 latched: false,
+                pod_end: None,
             })
             .collect();
         Self {

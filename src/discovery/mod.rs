@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
@@ -47,6 +47,8 @@ pub struct KubernetesService {
     pub service: String,
     /// Which port of one with several.
     pub port: Option<Port>,
+    /// Whether its pods are watched, too: they tell of their end earlier, and when it is.
+    pub pods: bool,
 }
 
 /// A port of an `EndpointSlice`.
@@ -77,6 +79,19 @@ pub struct Observed {
     pub drain_timeout: Option<Duration>,
     /// Draining can never be taken back for this key: a pod's uid (P8).
     pub latched: bool,
+    /// What its pod says of its own end, where pods are watched.
+    pub pod_end: Option<PodEnd>,
+}
+
+/// The end of a pod that is being deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PodEnd {
+    /// When it was asked to go, to the second.
+    pub asked: Option<SystemTime>,
+    /// When it is killed: the end of its grace period.
+    pub killed: Option<SystemTime>,
+    /// Whether the service's slices say that it terminates, too.
+    pub in_slices: bool,
 }
 
 /// What a source says of an endpoint's readiness.

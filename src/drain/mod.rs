@@ -65,6 +65,8 @@ pub enum Cause {
     Hook,
     /// The source says that the endpoint terminates.
     Source,
+    /// Its pod is being deleted, says the pod itself.
+    Pod,
     /// The endpoint is no longer in its source.
     Removed,
     /// No route leads to it any more: its service or route was removed or re-pointed.
@@ -78,9 +80,19 @@ impl Cause {
         match self {
             Self::Operator => "operator",
             Self::Hook => "hook",
-            Self::Source => "source",
+            // The pods are a part of what the source watches.
+            Self::Source | Self::Pod => "source",
             Self::Removed => "removed",
             Self::Route => "route",
+        }
+    }
+
+    /// Who that is, apart from all others, as a report names everyone who told us.
+    #[must_use]
+    pub const fn teller(self) -> &'static str {
+        match self {
+            Self::Pod => "pod",
+            other => other.as_str(),
         }
     }
 }

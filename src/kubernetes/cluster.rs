@@ -146,7 +146,7 @@ fn wish(service: &KubernetesService) -> (Wish, watch::Receiver<Told>) {
     let name = Arc::from(service.service.as_str());
     let wish = Wish {
         namespace: service.namespace.clone(),
-        subscriber: Subscriber::new(name, service.port.clone(), tell),
+        subscriber: Subscriber::new(name, service.port.clone(), service.pods, tell),
     };
     (wish, told)
 }

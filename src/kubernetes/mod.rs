@@ -13,6 +13,7 @@ mod api;
 mod cluster;
 mod mirror;
 mod pause;
+mod pods;
 mod reflector;
 mod slice;
 mod watch;

@@ -4,11 +4,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
+use tracing::warn;
 
 use super::mirror::{Changed, Mirror};
+use super::pods::{Leaving, PodMeta};
 use super::slice::Slice;
 use super::watch::{Seen, Watch};
 use crate::discovery::{Heard, Observation, Port};
@@ -18,6 +22,8 @@ use crate::discovery::{Heard, Observation, Port};
 pub(super) struct Subscriber {
     service: Arc<str>,
     port: Option<Port>,
+    /// Whether it wants to know what the pods say of their own end.
+    pods: bool,
     tell: watch::Sender<Told>,
 }
 
@@ -35,6 +41,7 @@ pub(super) struct Told {
 #[derive(Debug)]
 pub(super) struct Reflector {
     mirror: Mirror,
+    leaving: Leaving,
     subscribers: Vec<Subscriber>,
     /// Whether everything was listed once.
     is_listed: bool,
@@ -74,17 +81,28 @@ impl Told {
 }
 
 impl Subscriber {
-    pub(super) fn new(service: Arc<str>, port: Option<Port>, tell: watch::Sender<Told>) -> Self {
+    pub(super) fn new(
+        service: Arc<str>,
+        port: Option<Port>,
+        pods: bool,
+        tell: watch::Sender<Told>,
+    ) -> Self {
         Self {
             service,
             port,
+            pods,
             tell,
         }
     }
 
     /// Tells the set as it is now.
-    fn look(&self, mirror: &Mirror, relist: bool) {
-        let read = mirror.set(&self.service, self.port.as_ref());
+    fn look(&self, mirror: &Mirror, leaving: &Leaving, relist: bool) {
+        let mut read = mirror.set(&self.service, self.port.as_ref());
+        if let Ok(endpoints) = &mut read
+            && self.pods
+        {
+            leaving.mark(endpoints);
+        }
         self.tell.send_modify(|told| match read {
             Ok(endpoints) => {
                 let previous = told.set.clone();
@@ -130,6 +148,7 @@ impl Reflector {
     pub(super) fn new(first: Subscriber) -> Self {
         Self {
             mirror: Mirror::default(),
+            leaving: Leaving::default(),
             subscribers: vec![first],
             is_listed: false,
             fault: None,
@@ -141,16 +160,26 @@ impl Reflector {
     pub(super) async fn run(self, namespace: String, subscribers: mpsc::Receiver<Subscriber>) {
         let (out, seen) = mpsc::channel(SEEN_MAX);
         let watch = Watch::<EndpointSlice>::new(&namespace, "endpointslices", out);
-        tokio::join!(watch.run(), self.serve(subscribers, seen));
+        tokio::join!(watch.run(), self.serve(&namespace, subscribers, seen));
     }
 
     async fn serve(
         mut self,
+        namespace: &str,
         mut subscribers: mpsc::Receiver<Subscriber>,
         mut seen: mpsc::Receiver<Seen<EndpointSlice>>,
     ) {
         let mut sweep = tokio::time::interval(SWEEP);
+        // Pods are many, and watched only for somebody who wants to hear of them.
+        let (out, mut pods) = mpsc::channel(SEEN_MAX);
+        let mut out = Some(out);
+        let mut watching = FuturesUnordered::new();
         loop {
+            if self.subscribers.iter().any(|one| one.pods)
+                && let Some(out) = out.take()
+            {
+                watching.push(Watch::<PodMeta>::new(namespace, "pods", out).run());
+            }
             let due = self.next();
             let due = async {
                 match due {
@@ -160,10 +189,15 @@ impl Reflector {
             };
             tokio::select! {
                 biased;
+                Some(one) = pods.recv(), if !watching.is_empty() => self.seen_pod(one, Instant::now()),
                 Some(one) = seen.recv() => self.seen(one, Instant::now()),
                 Some(subscriber) = subscribers.recv() => self.admit(subscriber),
                 () = due => self.due(Instant::now()),
-                _ = sweep.tick() => self.subscribers.retain(|one| !one.tell.is_closed()),
+                _ = sweep.tick() => {
+                    self.subscribers.retain(|one| !one.tell.is_closed());
+                    self.leaving.sweep(Instant::now());
+                }
+                Some(()) = watching.next() => {}
             }
             if self.subscribers.is_empty() && subscribers.is_empty() {
                 break;
@@ -173,12 +207,29 @@ impl Reflector {
 
     fn admit(&mut self, subscriber: Subscriber) {
         if self.is_listed {
-            subscriber.look(&self.mirror, false);
+            subscriber.look(&self.mirror, &self.leaving, false);
         }
         if let Some(fault) = &self.fault {
             subscriber.tell.send_modify(|told| told.blame(fault));
         }
         self.subscribers.push(subscriber);
+    }
+
+    /// What cannot be seen of pods takes nothing from what the slices say.
+    fn seen_pod(&mut self, seen: Seen<PodMeta>, now: Instant) {
+        let is_new = match seen {
+            Seen::All(pods) => self.leaving.replace(&pods, now),
+            Seen::One(pod) => self.leaving.see(&pod),
+            Seen::Gone(pod) => self.leaving.gone(&pod, now),
+            Seen::Same => false,
+            Seen::Nothing(error) => {
+                warn!(error, "pods cannot be seen; what the endpoint slices say stays in force");
+                false
+            }
+        };
+        if is_new && self.is_listed {
+            self.look(|one| one.pods);
+        }
     }
 
     fn seen(&mut self, seen: Seen<EndpointSlice>, now: Instant) {
@@ -198,7 +249,7 @@ impl Reflector {
                 self.dirty.clear();
                 let relist = std::mem::replace(&mut self.is_listed, true);
                 for one in &self.subscribers {
-                    one.look(&self.mirror, relist);
+                    one.look(&self.mirror, &self.leaving, relist);
                 }
             }
             Seen::One(object) => {
@@ -250,7 +301,7 @@ impl Reflector {
 
     fn look(&self, wanted: impl Fn(&Subscriber) -> bool) {
         for one in self.subscribers.iter().filter(|one| wanted(one)) {
-            one.look(&self.mirror, false);
+            one.look(&self.mirror, &self.leaving, false);
         }
     }
 }

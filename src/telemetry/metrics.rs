@@ -43,6 +43,7 @@ pub struct Metrics {
     source_up: IntGaugeVec,
     source_updates: IntCounterVec,
     source_staleness: GaugeVec,
+    detection_lag: HistogramVec,
     update_apply: Histogram,
     config_reload: IntCounterVec,
     access_log_lost: Gauge,
@@ -54,6 +55,9 @@ pub struct Metrics {
 const REQUEST_BUCKETS: &[f64] = &[
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
 ];
+
+/// What a pod says of its deletion is cut to whole seconds: below one there is little to tell apart.
+const LAG_BUCKETS: &[f64] = &[0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0];
 
 /// From a drain of nothing to the longest deadline anybody should set.
 const DRAIN_BUCKETS: &[f64] = &[
@@ -155,6 +159,17 @@ impl Metrics {
                 GaugeVec::new(
                     Opts::new("tidegate_source_staleness_seconds", "Age of the newest confirmation of the set"),
                     &["service"],
+                ),
+            ),
+            detection_lag: register(
+                &registry,
+                HistogramVec::new(
+                    HistogramOpts::new(
+                        "tidegate_detection_lag_seconds",
+                        "From a pod's deletion, known to the second, until it was heard of",
+                    )
+                    .buckets(LAG_BUCKETS.to_vec()),
+                    &["source"],
                 ),
             ),
             update_apply: register(
@@ -328,6 +343,13 @@ impl Metrics {
         self.source_updates
             .with_label_values(&[service, source, result])
             .inc();
+    }
+
+    /// A pod's deletion was heard of.
+    pub fn detection_lag(&self, source: &str, lag: Duration) {
+        self.detection_lag
+            .with_label_values(&[source])
+            .observe(lag.as_secs_f64());
     }
 
     /// An observation has been applied.

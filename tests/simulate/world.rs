@@ -132,6 +132,7 @@ pub(crate) fn observed_as(number: usize, id: &str) -> Observed {
         state: ObservedState::Ready,
         drain_timeout: None,
         latched: false,
+        pod_end: None,
     }
 }
 

@@ -78,6 +78,7 @@ fn endpoint<'n>(mut entry: Mapping<'n>) -> Option<(Observed, Item<'n>)> {
         state: state.flatten().unwrap_or(ObservedState::Ready),
         drain_timeout: drain_timeout.flatten(),
         latched: false,
+        pod_end: None,
     };
     Some((endpoint, id.unwrap_or(place)))
 }
@@ -144,6 +145,7 @@ mod tests {
                 state: ObservedState::NotReady,
                 drain_timeout: Some(Duration::from_secs(60)),
                 latched: false,
+                pod_end: None,
             }
         );
         assert_eq!(
@@ -157,6 +159,7 @@ mod tests {
                 state: ObservedState::Ready,
                 drain_timeout: None,
                 latched: false,
+                pod_end: None,
             }
         );
         assert_eq!(found[2].key.as_str(), "7");

@@ -116,6 +116,7 @@ fn observed(shown: Shown) -> Observed {
         state,
         drain_timeout: None,
         latched: shown.has_uid,
+        pod_end: None,
     }
 }
 

@@ -7,7 +7,7 @@ use std::io::{BufRead as _, BufReader, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
@@ -28,12 +28,14 @@ struct Shared {
 struct State {
     version: u64,
     slices: BTreeMap<String, Value>,
-    /// Every event, with its version.
-    events: Vec<(u64, Value)>,
+    pods: BTreeMap<String, Value>,
+    /// Every event, with its version and the plural of its kind.
+    events: Vec<(u64, &'static str, Value)>,
     /// What happened before is forgotten.
     oldest: u64,
     knows_streams: bool,
     forbids: bool,
+    forbids_pods: bool,
     is_away: bool,
     connections: Vec<TcpStream>,
     /// The requests, by what they ask for.
@@ -47,10 +49,12 @@ impl Api {
             // A cluster is never new, and a version of the same length sorts as text as well.
             version: 1000,
             slices: BTreeMap::new(),
+            pods: BTreeMap::new(),
             events: Vec::new(),
             oldest: 0,
             knows_streams: true,
             forbids: false,
+            forbids_pods: false,
             is_away: false,
             connections: Vec::new(),
             asked: Vec::new(),
@@ -105,8 +109,27 @@ impl Api {
         );
     }
 
+    /// A replica of tidegate in a slice of the service `peers`.
+    pub(super) fn put_peer(&self, name: &str, address: SocketAddr, conditions: &str) {
+        let conditions: Value = serde_json::from_str(conditions).unwrap();
+        self.put_of(
+            "peers",
+            name,
+            &json!([{ "name": "admin", "port": address.port(), "protocol": "TCP" }]),
+            &json!([{
+                "addresses": [address.ip().to_string()],
+                "conditions": conditions,
+                "targetRef": { "kind": "Pod", "namespace": "shop", "name": name, "uid": name },
+            }]),
+        );
+    }
+
     /// A slice of the service `web`.
     pub(super) fn put(&self, name: &str, ports: &Value, endpoints: &Value) {
+        self.put_of("web", name, ports, endpoints);
+    }
+
+    fn put_of(&self, service: &str, name: &str, ports: &Value, endpoints: &Value) {
         let mut state = self.state();
         state.version += 1;
         let slice = json!({
@@ -118,15 +141,51 @@ impl Api {
                 "namespace": "shop",
                 "uid": format!("uid of {name}"),
                 "resourceVersion": state.version.to_string(),
-                "labels": { "kubernetes.io/service-name": "web" },
+                "labels": { "kubernetes.io/service-name": service },
             },
             "ports": ports,
             "endpoints": endpoints,
         });
         let old = state.slices.insert(name.to_owned(), slice.clone());
         let kind = if old.is_some() { "MODIFIED" } else { "ADDED" };
-        state.happened(kind, &slice);
+        state.happened(kind, SLICES, &slice);
         self.shared.news.notify_all();
+    }
+
+    /// A pod as a client deletes it: it is killed so many seconds from now.
+    pub(super) fn delete_pod(&self, endpoint: &Endpoint, grace: u64) {
+        self.put_pod(endpoint, Some(grace));
+    }
+
+    /// A pod; one with a grace period is being deleted.
+    pub(super) fn put_pod(&self, endpoint: &Endpoint, grace: Option<u64>) {
+        let killed = grace.map(|grace| {
+            let at = SystemTime::now() + Duration::from_secs(grace);
+            humantime::format_rfc3339_seconds(at).to_string()
+        });
+        let name = endpoint.name();
+        let mut state = self.state();
+        state.version += 1;
+        let pod = json!({
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                "name": format!("pod-{name}"),
+                "namespace": "shop",
+                "uid": name,
+                "resourceVersion": state.version.to_string(),
+                "deletionTimestamp": killed,
+                "deletionGracePeriodSeconds": grace,
+            },
+        });
+        let old = state.pods.insert(name.to_owned(), pod.clone());
+        let kind = if old.is_some() { "MODIFIED" } else { "ADDED" };
+        state.happened(kind, PODS, &pod);
+        self.shared.news.notify_all();
+    }
+
+    pub(super) fn forbids_pods(&self, forbids: bool) {
+        self.state().forbids_pods = forbids;
     }
 
     pub(super) fn delete(&self, name: &str) {
@@ -134,7 +193,7 @@ impl Api {
         let mut slice = state.slices.remove(name).unwrap();
         state.version += 1;
         slice["metadata"]["resourceVersion"] = state.version.to_string().into();
-        state.happened("DELETED", &slice);
+        state.happened("DELETED", SLICES, &slice);
         self.shared.news.notify_all();
     }
 
@@ -189,9 +248,16 @@ impl Api {
 }
 
 impl State {
-    fn happened(&mut self, kind: &str, object: &Value) {
+    fn happened(&mut self, kind: &str, plural: &'static str, object: &Value) {
         let event = json!({ "type": kind, "object": object });
-        self.events.push((self.version, event));
+        self.events.push((self.version, plural, event));
+    }
+
+    fn objects(&self, plural: &str) -> impl Iterator<Item = &Value> {
+        match plural {
+            PODS => self.pods.values(),
+            _ => self.slices.values(),
+        }
     }
 }
 
@@ -200,25 +266,24 @@ impl Shared {
     fn serve(&self, mut stream: TcpStream) {
         let mut reader = BufReader::new(stream.try_clone().unwrap());
         while let Some(target) = read_head(&mut reader) {
-            let (_, query) = target.split_once('?').unwrap_or_default();
+            let (path, query) = target.split_once('?').unwrap_or_default();
+            let plural = if path.ends_with("/pods") { PODS } else { SLICES };
             let asks = |pair: &str| query.split('&').any(|one| one == pair);
             let version = query
                 .split('&')
                 .find_map(|one| one.strip_prefix("resourceVersion="));
             let version: u64 = version.unwrap_or_default().parse().unwrap_or_default();
             let state = self.state.lock().unwrap();
-            if state.forbids {
+            if state.forbids || (state.forbids_pods && plural == PODS) {
                 drop(state);
-                let _ = send(
-                    &mut stream,
-                    "403 Forbidden",
-                    &status(403, "endpointslices is forbidden"),
-                );
+                let forbidden = format!("{plural} is forbidden");
+                let _ = send(&mut stream, "403 Forbidden", &status(403, &forbidden));
             } else if asks("watch=true") {
-                self.watch(state, &mut stream, version, asks("sendInitialEvents=true"));
+                let streams = asks("sendInitialEvents=true");
+                self.watch(state, &mut stream, plural, version, streams);
                 break;
             } else {
-                let _ = list(state, &mut stream);
+                let _ = list(state, &mut stream, plural);
             }
         }
         let _ = stream.shutdown(Shutdown::Both);
@@ -228,10 +293,13 @@ impl Shared {
         &self,
         mut state: MutexGuard<'_, State>,
         stream: &mut TcpStream,
+        plural: &'static str,
         version: u64,
         streams: bool,
     ) {
-        state.asked.push(if streams { "stream" } else { "watch" });
+        if plural == SLICES {
+            state.asked.push(if streams { "stream" } else { "watch" });
+        }
         let mut at = state.events.len();
         let mut lines = Vec::new();
         if streams && !state.knows_streams {
@@ -239,11 +307,11 @@ impl Shared {
         } else if streams {
             lines.extend(
                 state
-                    .slices
-                    .values()
+                    .objects(plural)
                     .map(|slice| json!({ "type": "ADDED", "object": slice })),
             );
             lines.push(bookmark(
+                plural,
                 state.version,
                 &json!({ "k8s.io/initial-events-end": "true" }),
             ));
@@ -255,7 +323,7 @@ impl Shared {
             at = state
                 .events
                 .iter()
-                .position(|(known, _)| *known > version)
+                .position(|(known, ..)| *known > version)
                 .unwrap_or(at);
         }
         let ends = lines.last().is_some_and(|line| line["type"] == "ERROR");
@@ -274,31 +342,48 @@ impl Shared {
             if state.events.len() == at {
                 (state, _) = self.news.wait_timeout(state, BOOKMARKS).unwrap();
             }
-            lines.extend(state.events[at..].iter().map(|(_, event)| event.clone()));
-            if lines.is_empty() {
-                lines.push(bookmark(state.version, &json!({})));
+            let news = state.events[at..].iter();
+            let news = news.filter(|(_, kind, _)| *kind == plural);
+            lines.extend(news.map(|(.., event)| event.clone()));
+            if state.events.len() == at {
+                lines.push(bookmark(plural, state.version, &json!({})));
             }
             at = state.events.len();
         }
     }
 }
 
-fn list(mut state: MutexGuard<'_, State>, stream: &mut TcpStream) -> std::io::Result<()> {
-    state.asked.push("list");
+fn list(
+    mut state: MutexGuard<'_, State>,
+    stream: &mut TcpStream,
+    plural: &'static str,
+) -> std::io::Result<()> {
+    if plural == SLICES {
+        state.asked.push("list");
+    }
+    let (kind, version) = names(plural);
     let all = json!({
-        "kind": "EndpointSliceList",
-        "apiVersion": "discovery.k8s.io/v1",
+        "kind": format!("{kind}List"),
+        "apiVersion": version,
         "metadata": { "resourceVersion": state.version.to_string() },
-        "items": state.slices.values().collect::<Vec<_>>(),
+        "items": state.objects(plural).collect::<Vec<_>>(),
     });
     drop(state);
     send(stream, "200 OK", &all)
 }
 
-fn bookmark(version: u64, annotations: &Value) -> Value {
+fn names(plural: &str) -> (&'static str, &'static str) {
+    match plural {
+        PODS => ("Pod", "v1"),
+        _ => ("EndpointSlice", "discovery.k8s.io/v1"),
+    }
+}
+
+fn bookmark(plural: &str, version: u64, annotations: &Value) -> Value {
+    let (kind, api) = names(plural);
     json!({ "type": "BOOKMARK", "object": {
-        "kind": "EndpointSlice",
-        "apiVersion": "discovery.k8s.io/v1",
+        "kind": kind,
+        "apiVersion": api,
         "metadata": { "resourceVersion": version.to_string(), "annotations": annotations },
     } })
 }
@@ -334,6 +419,9 @@ fn read_head(reader: &mut BufReader<TcpStream>) -> Option<String> {
         }
     }
 }
+
+const SLICES: &str = "endpointslices";
+const PODS: &str = "pods";
 
 /// How often a bookmark comes while nothing happens.
 const BOOKMARKS: Duration = Duration::from_secs(1);

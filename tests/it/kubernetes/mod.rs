@@ -1,6 +1,7 @@
 //! Endpoint slices from an API server: P8 and P9 where the source is Kubernetes.
 
 mod api;
+mod pods;
 
 use std::time::Duration;
 
@@ -14,15 +15,20 @@ const READY: &str = r#"{ "ready": true, "serving": true, "terminating": false }"
 const TERMINATING: &str = r#"{ "ready": false, "serving": true, "terminating": true }"#;
 
 fn setup(api: &Api) -> Setup {
+    setup_of(api, "", "")
+}
+
+/// With more keys of the source, and more lines.
+fn setup_of(api: &Api, source: &str, rest: &str) -> Setup {
     Setup::without_file()
         .with_file("kubeconfig", &api.kubeconfig())
-        .with_config(
-            "listeners: [{ name: http, address: \"127.0.0.1:0\" }]\n\
-             routes: [{ service: web }]\n\
-             services: [{ name: web, source: { kubernetes: { namespace: shop, service: web, port: http } } }]\n\
-             admin: { address: \"127.0.0.1:0\" }\n\
-             workers: 2\n",
-        )
+        .with_config(&format!(
+            "listeners: [{{ name: http, address: \"127.0.0.1:0\" }}]\n\
+             routes: [{{ service: web }}]\n\
+             services: [{{ name: web, source: {{ kubernetes: {{ namespace: shop, service: web, port: http, {source} }} }} }}]\n\
+             admin: {{ address: \"127.0.0.1:0\" }}\n\
+             workers: 2\n{rest}\n",
+        ))
 }
 
 fn source_up(tidegate: &Tidegate) -> Option<f64> {

@@ -126,6 +126,7 @@ fn reads_what_kubectl_prints() {
             state: READY,
             drain_timeout: None,
             latched: true,
+            pod_end: None,
         }]
     );
     assert_eq!(read(&json.replace("    ", "\t"), None), found);
