@@ -99,7 +99,7 @@ impl Question {
             }
             let is_over = others.is_ok() && look(&known).are_drained(&places);
             if is_over || Instant::now() >= until {
-                return look(&known).answer(&places, others.err());
+                return look(&known).answer(&places, others.err().as_deref());
             }
             tokio::select! {
                 biased;
@@ -240,21 +240,21 @@ impl Known {
             .all(|place| self.said.get(place).is_some_and(|said| said.is_final(all)))
     }
 
-    fn answer(&self, places: &[Place], missing: Option<String>) -> HookAnswer {
+    fn answer(&self, places: &[Place], missing: Option<&str>) -> HookAnswer {
         let all = self.ids.len();
         let said: Vec<&Said> = places
             .iter()
             .filter_map(|place| self.said.get(place))
             .collect();
         let mut holding = said.iter().filter(|said| !said.is_final(all));
-        let reason = match (holding.next(), &missing) {
+        let reason = match (holding.next(), missing) {
             (Some(said), _) => said.holds(holding.count()),
             (None, Some(why)) => format!("the other replicas are not known: {why}"),
             (None, None) if all == 0 => SERVES_NOTHING.to_owned(),
             (None, None) => "drained".to_owned(),
         };
         let mut replicas: Vec<Replica> = said.iter().map(|said| said.replica.clone()).collect();
-        replicas.extend(missing.as_ref().map(|_| Replica {
+        replicas.extend(missing.map(|_| Replica {
             replica: "peers".into(),
             ..unconfirmed(Place::Here)
         }));

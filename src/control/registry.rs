@@ -335,7 +335,8 @@ impl Entry {
             let told = self.seen.iter().find(|(cause, _)| *cause == Cause::Source);
             lags.push(("endpointslices", told.map_or(now, |(_, at)| *at)));
         }
-        let lag = |(teller, at): (_, SystemTime)| (teller, at.duration_since(asked).unwrap_or_default());
+        let lag =
+            |(teller, at): (_, SystemTime)| (teller, at.duration_since(asked).unwrap_or_default());
         lags.into_iter().map(lag).collect()
     }
 

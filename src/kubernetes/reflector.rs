@@ -223,7 +223,10 @@ impl Reflector {
             Seen::Gone(pod) => self.leaving.gone(&pod, now),
             Seen::Same => false,
             Seen::Nothing(error) => {
-                warn!(error, "pods cannot be seen; what the endpoint slices say stays in force");
+                warn!(
+                    error,
+                    "pods cannot be seen; what the endpoint slices say stays in force"
+                );
                 false
             }
         };

@@ -91,7 +91,7 @@ async fn after_a_hand_over_streams_end_and_calls_are_answered() {
     let (hold, held) = tokio::sync::oneshot::channel();
     let mut held = Some(held);
     let bench = Bench::new(move |request| {
-        if let (control::Request::DrainPod { answer, .. }, Some(held)) = (request, held.take()) {
+        if let (control::Request::DrainPod(_, answer), Some(held)) = (request, held.take()) {
             tokio::spawn(async move {
                 let _: Result<(), _> = held.await;
                 drop(answer.send(crate::control::PodAnswer {

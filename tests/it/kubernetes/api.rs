@@ -267,7 +267,11 @@ impl Shared {
         let mut reader = BufReader::new(stream.try_clone().unwrap());
         while let Some(target) = read_head(&mut reader) {
             let (path, query) = target.split_once('?').unwrap_or_default();
-            let plural = if path.ends_with("/pods") { PODS } else { SLICES };
+            let plural = if path.ends_with("/pods") {
+                PODS
+            } else {
+                SLICES
+            };
             let asks = |pair: &str| query.split('&').any(|one| one == pair);
             let version = query
                 .split('&')

@@ -32,7 +32,10 @@ fn a_pod_tells_of_its_end_before_its_slice_does() {
     api.delete_pod(&a, 30);
     let report = tidegate.report("a");
     assert_eq!(report["cause"], "source");
-    assert!(report["seen"]["pod"].is_string() && report["seen"]["source"].is_null(), "{report}");
+    assert!(
+        report["seen"]["pod"].is_string() && report["seen"]["source"].is_null(),
+        "{report}"
+    );
     assert_eq!(report["limited_by"], "pod");
     // A slice that is late with it changes nothing (P8).
     api.set(&a, READY);
@@ -42,7 +45,12 @@ fn a_pod_tells_of_its_end_before_its_slice_does() {
     eventually("both are measured", || {
         (lags(&tidegate, "pods")? == 1.0 && lags(&tidegate, "endpointslices")? == 1.0).then_some(())
     });
-    assert!(tidegate.metric("tidegate_detection_lag_seconds_sum{source=\"pods\"}").unwrap() < 2.0);
+    assert!(
+        tidegate
+            .metric("tidegate_detection_lag_seconds_sum{source=\"pods\"}")
+            .unwrap()
+            < 2.0
+    );
 }
 
 #[test]
@@ -65,9 +73,15 @@ fn work_is_cut_before_the_pod_is_killed_and_a_shorter_grace_period_counts() {
     assert_eq!(client.response().status, 504);
     // The time of a kill is written in whole seconds.
     let took = start.elapsed();
-    assert!(took >= Duration::from_millis(900) && took < Duration::from_secs(2) + SLACK, "{took:?}");
+    assert!(
+        took >= Duration::from_millis(900) && took < Duration::from_secs(2) + SLACK,
+        "{took:?}"
+    );
     let report = tidegate.report("a");
-    assert_eq!((&report["limited_by"], &report["cut"]["request"]), (&"pod".into(), &1.into()));
+    assert_eq!(
+        (&report["limited_by"], &report["cut"]["request"]),
+        (&"pod".into(), &1.into())
+    );
 }
 
 #[test]
@@ -99,7 +113,10 @@ fn pods_that_may_not_be_watched_are_told_of_and_missed_by_nobody() {
     tidegate.is("b", "ready");
     api.set(&a, TERMINATING);
     let report = tidegate.report("a");
-    assert!(report["seen"]["source"].is_string() && report["seen"]["pod"].is_null(), "{report}");
+    assert!(
+        report["seen"]["source"].is_string() && report["seen"]["pod"].is_null(),
+        "{report}"
+    );
 }
 
 #[test]
@@ -109,15 +126,24 @@ fn replicas_are_those_of_their_own_service() {
     api.set(&a, READY);
     api.set(&b, READY);
     let peers = "peers: { kubernetes: { namespace: shop, service: peers, port: admin } }";
-    let replicas = [setup_of(&api, "", peers).start(), setup_of(&api, "", peers).start()];
+    let replicas = [
+        setup_of(&api, "", peers).start(),
+        setup_of(&api, "", peers).start(),
+    ];
     for (number, replica) in replicas.iter().enumerate() {
         api.put_peer(&format!("peer-{number}"), replica.admin_address(), READY);
     }
     // One that is not ready and not there carries nothing; that is no reason to wait.
     let gone = Endpoint::refusing("gone").address();
-    api.put_peer("peer-gone", gone, r#"{ "ready": false, "serving": false, "terminating": false }"#);
+    api.put_peer(
+        "peer-gone",
+        gone,
+        r#"{ "ready": false, "serving": false, "terminating": false }"#,
+    );
     let answer = eventually("both replicas know each other", || {
-        let answer = replicas[0].admin("GET", "/drain?pod=shop/pod-a&limit=10s").ok();
+        let answer = replicas[0]
+            .admin("GET", "/drain?pod=shop/pod-a&limit=10s")
+            .ok();
         (answer["replicas"].as_array().unwrap().len() == 2).then_some(answer)
     });
     assert_eq!(answer["drained"], true, "{answer}");
