@@ -494,11 +494,11 @@ fn reads_a_service_of_kubernetes_and_describes_it() {
     let read = |source: &str| good(&config(source)).describe()["services"][0]["source"].clone();
     assert_eq!(
         read("kubernetes: { namespace: shop, service: web, port: http }"),
-        serde_json::json!({ "kubernetes": { "namespace": "shop", "service": "web", "port": "http" } })
+        serde_json::json!({ "kubernetes": { "namespace": "shop", "service": "web", "port": "http", "pods": false } })
     );
     assert_eq!(
         read("kubernetes: { service: web }"),
-        serde_json::json!({ "kubernetes": { "namespace": "default", "service": "web", "port": null } })
+        serde_json::json!({ "kubernetes": { "namespace": "default", "service": "web", "port": null, "pods": false } })
     );
     for (wrong, begin) in [
         ("{ namespace: shop }", "9:19: service: "),
@@ -509,7 +509,7 @@ fn reads_a_service_of_kubernetes_and_describes_it() {
             "9:46: namespace: is \"-x\"",
         ),
         ("{ service: web, port: 0 }", "9:41: port: is 0"),
-        ("{ service: web, pods: true }", "9:35: pods: "),
+        ("{ service: web, pods: 1 }", "9:41: pods: is"),
     ] {
         let said = faults(&config(&format!("kubernetes: {wrong}")));
         assert_eq!(said.len(), 1, "{wrong}: {said:?}");
@@ -540,8 +540,7 @@ fn says_honestly_what_comes_later() {
         r#"
             peers: [a] | 12:9: peers: | 127.0.0.1
             peers: [127.0.0.1:0] | 12:9: peers: | port
-            peers: { kubernetes: { namespace: a } } | 12:22: peers.kubernetes.service: | missing
-            peers: { dns: a } | 12:10: peers.dns: | kubernetes
+            peers: { kubernetes: { namespace: a } } | 12:22: service: | missing
             user: "" | 12:7: user: | empty
         "#,
     );
