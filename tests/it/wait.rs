@@ -71,9 +71,14 @@ fn a_pod_waits_for_what_it_has_in_flight_at_any_replica() {
     let replicas = replicas(&[&[&a, &b], &[&a, &b], &[&a, &b]], &[], "");
     let mut client = replicas[2].connect();
     let held = eventually("a request at a", || {
+        let before = b.count();
         client.ask("/held");
+        let is_at_a = eventually("it arrives", || match (a.count(), b.count()) {
+            (0, now) => (now > before).then_some(false),
+            _ => Some(true),
+        });
         // Whoever else got it answers at once.
-        if a.paths().iter().any(|path| path == "/held") {
+        if is_at_a {
             return Some(a.held());
         }
         b.held().answer("b");
