@@ -10,7 +10,7 @@ use tracing::info;
 use super::App;
 use super::inherited::{Inherited, Kind, Set};
 use crate::net::{bind_listeners, tls};
-use crate::server::{self, Crowd, Door, Plan};
+use crate::server::{self, Crowd, Door, Plan, Room};
 use crate::worker::Mail;
 
 /// A listener that can be given to the workers.
@@ -41,13 +41,14 @@ impl Listening {
         settings: &server::Settings,
         workers: usize,
         inherited: &mut Inherited,
+        room: &Arc<Room>,
     ) -> anyhow::Result<Self> {
         let set = inherited.take(Kind::Listener, &settings.name, settings.address);
         let Some(Set {
             mut sockets, lent, ..
         }) = set
         else {
-            return Self::bind(settings, workers);
+            return Self::bind(settings, workers, room);
         };
         let tls = acceptor(settings)?;
         // Workers without a socket share one: a new one would be filled before anybody knows that this process will serve.
@@ -60,28 +61,33 @@ impl Listening {
         }
         Ok(Self {
             lent,
-            ..Self::of(settings, tls, sockets)
+            ..Self::of(settings, tls, sockets, room)
         })
     }
 
     /// Binds it for so many workers.
-    pub(super) fn bind(settings: &server::Settings, workers: usize) -> anyhow::Result<Self> {
+    pub(super) fn bind(
+        settings: &server::Settings,
+        workers: usize,
+        room: &Arc<Room>,
+    ) -> anyhow::Result<Self> {
         let tls = acceptor(settings)?;
         let sockets = bind_listeners(settings.address, workers).with_context(|| place(settings))?;
-        Ok(Self::of(settings, tls, sockets))
+        Ok(Self::of(settings, tls, sockets, room))
     }
 
     fn of(
         settings: &server::Settings,
         tls: Option<tls::Acceptor>,
         sockets: Vec<TcpListener>,
+        room: &Arc<Room>,
     ) -> Self {
         Self {
             settings: settings.clone(),
             tls,
             sockets,
             lent: false,
-            crowd: Crowd::new(&settings.limits),
+            crowd: Crowd::new(&settings.limits, room.clone()),
         }
     }
 
@@ -92,10 +98,14 @@ impl Listening {
     }
 
     /// Goes on with the sockets of a listener that serves.
-    fn after(settings: &server::Settings, before: &Place) -> anyhow::Result<Self> {
+    fn after(
+        settings: &server::Settings,
+        before: &Place,
+        room: &Arc<Room>,
+    ) -> anyhow::Result<Self> {
         let tls = acceptor(settings)?;
         let sockets = cloned(&before.sockets).with_context(|| place(settings))?;
-        let mut listening = Self::of(settings, tls, sockets);
+        let mut listening = Self::of(settings, tls, sockets, room);
         listening.lent = before.lent;
         if settings.limits == before.settings.limits {
             // Those that are open count as before.
@@ -135,6 +145,7 @@ impl Change {
         new: &[server::Settings],
         places: &[Place],
         workers: usize,
+        room: &Arc<Room>,
     ) -> anyhow::Result<Self> {
         let mut change = Self::default();
         let mut kept = Vec::new();
@@ -150,10 +161,10 @@ impl Change {
             match before {
                 Some(before) if before.settings == *settings => kept.push(&before.settings.name),
                 Some(before) => {
-                    change.come.push(Listening::after(settings, before)?);
+                    change.come.push(Listening::after(settings, before, room)?);
                     change.handed_over.push(before.settings.name.clone());
                 }
-                None => change.come.push(Listening::bind(settings, workers)?),
+                None => change.come.push(Listening::bind(settings, workers, room)?),
             }
         }
         let names = places.iter().map(|place| &place.settings.name);

@@ -37,7 +37,7 @@ use crate::admin::{self, Admin, Probes, Until};
 use crate::config::Config;
 use crate::control::{self, Desired, DesiredService, Handle};
 use crate::kubernetes::Cluster;
-use crate::server::Plan;
+use crate::server::{Plan, Room};
 use crate::snapshot::Publisher;
 use crate::telemetry::{AccessLog, AccessLogEnd, Format, Metrics};
 use crate::worker::{Mail, mailboxes};
@@ -71,6 +71,7 @@ pub struct Bound {
     /// What it goes on with of those that listened before it.
     adopted: Vec<(Kind, String)>,
     workers: usize,
+    room: Arc<Room>,
 }
 
 /// A proxy that runs.
@@ -88,6 +89,7 @@ pub struct App {
     admin_sockets: Vec<Set>,
     admin_until: Until,
     systemd: Systemd,
+    room: Arc<Room>,
     certificates: Certificates,
     threads: Vec<JoinHandle<()>>,
     log: Option<AccessLog>,
@@ -124,7 +126,9 @@ impl Bound {
             std::fs::create_dir_all(dir).with_context(|| format!("state_dir {}", dir.display()))?;
         }
         certificates::read_for(&config.services)?;
-        let bind = |settings| Listening::first(settings, workers, &mut inherited);
+        descriptors::raise_limit();
+        let room = Room::for_connections(descriptors::room_for_clients());
+        let bind = |settings| Listening::first(settings, workers, &mut inherited, &room);
         let listeners = config
             .listeners
             .iter()
@@ -160,6 +164,7 @@ impl Bound {
             admin,
             adopted: inherited.taken().to_vec(),
             workers,
+            room,
         })
     }
 
@@ -188,7 +193,6 @@ impl Bound {
         options: Options,
         mut predecessor: Option<Predecessor>,
     ) -> anyhow::Result<App> {
-        descriptors::raise_limit();
         let metrics = Metrics::new();
         let publisher = Publisher::new();
         let (boxes, inboxes) = mailboxes(self.workers);
@@ -219,6 +223,7 @@ impl Bound {
             admin_sockets: Vec::new(),
             admin_until: Until::stopped(stop.clone()),
             systemd: Systemd::default(),
+            room: self.room,
             certificates: Certificates::new(metrics.clone()),
             metrics,
             probes: Arc::default(),

@@ -105,7 +105,8 @@ impl App {
         if let Err(error) = certificates::read_for(&config.services) {
             return vec![format!("{}: {error:#}", config.path.display())];
         }
-        let change = match Change::to(&config.listeners, &self.places, self.mail.len()) {
+        let change = match Change::to(&config.listeners, &self.places, self.mail.len(), &self.room)
+        {
             Ok(change) => change,
             Err(error) => return vec![format!("{}: {error:#}", config.path.display())],
         };

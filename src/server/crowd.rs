@@ -1,4 +1,5 @@
-//! How many connections a listener has, and each of its clients, over all workers, so that one cannot take them all.
+//! How many connections a listener has, and each of its clients, over all workers, so that one cannot take them all; and how
+//! many all listeners have together, so that descriptors are left for everything else.
 //!
 //! Clients are counted in a fixed number of cells by a keyed hash of the address: no lock, no map that an attacker fills. Two clients
 //! may share a cell and are then counted together; with ten thousand clients one in seven does, and it matters only to
@@ -17,10 +18,41 @@ pub struct Crowd {
     /// Open connections of all clients.
     open: AtomicU32,
     open_max: u32,
+    room: Arc<Room>,
     /// Empty without a limit for each.
     cells: Box<[AtomicU32]>,
     hasher: RandomState,
     max: u32,
+}
+
+/// How many connections all listeners may have together.
+#[derive(Debug)]
+pub struct Room {
+    open: AtomicU32,
+    max: u32,
+}
+
+impl Room {
+    /// For so many.
+    #[must_use]
+    pub fn for_connections(max: u32) -> Arc<Self> {
+        Arc::new(Self {
+            open: AtomicU32::new(0),
+            max,
+        })
+    }
+
+    fn enter(&self) -> bool {
+        let before = self.open.fetch_add(1, Ordering::Relaxed);
+        if before >= self.max {
+            self.leave();
+        }
+        before < self.max
+    }
+
+    fn leave(&self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// A connection that is counted. Dropping it ends that.
@@ -35,12 +67,13 @@ const CELLS: usize = 64 * 1024;
 impl Crowd {
     /// Nobody, yet.
     #[must_use]
-    pub fn new(limits: &Limits) -> Arc<Self> {
+    pub fn new(limits: &Limits, room: Arc<Room>) -> Arc<Self> {
         let max = limits.connections_per_client;
         let cells = if max == 0 { 0 } else { CELLS };
         Arc::new(Self {
             open: AtomicU32::new(0),
             open_max: limits.connections,
+            room,
             cells: (0..cells).map(|_| AtomicU32::new(0)).collect(),
             hasher: RandomState::new(),
             max,
@@ -50,16 +83,17 @@ impl Crowd {
     /// One more connection. False when there are as many as may be.
     pub(super) fn open(&self) -> bool {
         // Relaxed here and below: only the count matters, and read-modify-writes of one word are totally ordered.
-        let before = self.open.fetch_add(1, Ordering::Relaxed);
-        if before >= self.open_max {
-            self.close();
+        if self.open.fetch_add(1, Ordering::Relaxed) < self.open_max && self.room.enter() {
+            return true;
         }
-        before < self.open_max
+        self.open.fetch_sub(1, Ordering::Relaxed);
+        false
     }
 
     /// One less.
     pub(super) fn close(&self) {
         self.open.fetch_sub(1, Ordering::Relaxed);
+        self.room.leave();
     }
 
     /// One more connection of a client. `Err` when it has as many as it may have.
@@ -105,7 +139,8 @@ mod tests {
             connections_per_client: max,
             ..Limits::default()
         };
-        let crowd = Crowd::new(&each(2));
+        let room = || Room::for_connections(10);
+        let crowd = Crowd::new(&each(2), room());
         let client = |text: &str| text.parse::<IpAddr>().unwrap();
         let first = crowd.enter(client("2001:db8::1")).unwrap();
         let second = crowd.enter(client("2001:db8::2")).unwrap();
@@ -114,6 +149,18 @@ mod tests {
         assert!(crowd.enter(client("2001:db8::3")).is_ok());
         drop(second);
         assert!(crowd.open(), "those of one client count for nobody else");
-        assert!(Crowd::new(&each(0)).enter(client("::1")).unwrap().is_none());
+        let unbounded = Crowd::new(&each(0), room());
+        assert!(unbounded.enter(client("::1")).unwrap().is_none());
+    }
+
+    #[test]
+    fn leaves_room_over_all_listeners() {
+        let room = Room::for_connections(2);
+        let one = Crowd::new(&Limits::default(), room.clone());
+        let other = Crowd::new(&Limits::default(), room);
+        assert!(one.open() && other.open());
+        assert!(!one.open() && !other.open());
+        one.close();
+        assert!(other.open() && !one.open());
     }
 }

@@ -15,8 +15,9 @@ mod pinned;
 mod shutdown;
 mod wire;
 
-pub use crowd::Crowd;
-pub use listener::{Acceptor, Door, Entry};
+pub use crowd::{Crowd, Room};
+pub use door::{Acceptor, Door};
+pub use listener::Entry;
 pub use shutdown::Plan;
 
 use std::net::SocketAddr;

@@ -16,7 +16,7 @@ use tidegate::discovery::{self, Heard, Observation, Observed, ObservedState, Obs
 use tidegate::endpoint::EndpointKey;
 use tidegate::net::{Dialer, MemoryNet};
 use tidegate::route::{Host, Matcher};
-use tidegate::server::{self, Crowd, Door, Plan};
+use tidegate::server::{self, Crowd, Door, Plan, Room};
 use tidegate::snapshot::{Publisher, ServiceSettings};
 use tidegate::telemetry::{AccessLog, Metrics};
 use tidegate::worker::{Left, Mail, Worker, mailboxes};
@@ -541,7 +541,7 @@ async fn open_doors(mail: &[mpsc::Sender<Mail>]) -> Vec<mpsc::UnboundedSender<Du
         timeouts: server::Timeouts::default(),
         limits: server::Limits::default(),
     };
-    let crowd = Crowd::new(&settings.limits);
+    let crowd = Crowd::new(&settings.limits, Room::for_connections(u32::MAX));
     let mut doors = Vec::new();
     for mail in mail {
         let (door, connections) = mpsc::unbounded_channel();
