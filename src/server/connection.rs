@@ -216,7 +216,6 @@ pub(super) async fn serve(entry: Rc<Entry>, connection: Rc<Connection>) {
         None => Box::pin(http2::converse(&entry, &connection)).await,
     };
     close(&entry, &connection, over).await;
-    entry.closed(&connection);
 }
 
 /// Requests and responses over HTTP/1, until one side has enough. None when the client turns out to speak HTTP/2.

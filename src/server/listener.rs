@@ -8,9 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::DuplexStream;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -19,32 +17,11 @@ use tracing::{debug, info, warn};
 use super::connection::{Connection, serve};
 use super::crowd::{Counted, Crowd};
 use super::date::Dates;
+use super::door::Acceptor;
 use super::{Plan, Settings};
 use crate::net::proxy_protocol::{self, Ends};
-use crate::net::{Stream, accept_waiting, ignore_newcomers, into_tokio, tls, tune_downstream};
+use crate::net::{Stream, tls};
 use crate::proxy::{Entrance, Proxy};
-
-/// Where connections come from.
-#[derive(Debug)]
-pub enum Acceptor {
-    /// A socket.
-    Tcp(TcpListener),
-    /// A socket whose queue outlasts us: whoever lent it goes on with it.
-    Lent(TcpListener),
-    /// Memory, in the simulation.
-    Memory(mpsc::UnboundedReceiver<DuplexStream>),
-}
-
-/// Where a worker's connections come from, before it listens there.
-#[derive(Debug)]
-pub enum Door {
-    /// A socket.
-    Socket(std::net::TcpListener),
-    /// A socket whose queue outlasts us: whoever lent it goes on with it.
-    Lent(std::net::TcpListener),
-    /// Memory, in the simulation.
-    Memory(mpsc::UnboundedReceiver<DuplexStream>),
-}
 
 /// A listener on one worker.
 #[derive(Debug)]
@@ -222,24 +199,17 @@ impl Entry {
             .and_then(|tcp| tcp.local_addr().ok())
             .unwrap_or(self.local);
         let ends = Ends { client, local };
-        let entry = self.clone();
+        let guest = Guest(self.clone());
         if self.tls.is_some() || self.settings.proxy_protocol {
             self.tracker.spawn_local(async move {
-                match entry.introduce(stream, ends).await {
-                    Some((stream, ends, counted)) => {
-                        entry.welcome(stream, ends).await;
-                        drop(counted);
-                    }
-                    None => entry.uncount(),
+                if let Some((stream, ends, counted)) = guest.0.introduce(stream, ends).await {
+                    guest.0.welcome(stream, ends).await;
+                    drop(counted);
                 }
             });
-        } else {
-            let Some(counted) = self.count(ends) else {
-                self.uncount();
-                return;
-            };
+        } else if let Some(counted) = self.count(ends) {
             self.tracker.spawn_local(async move {
-                entry.welcome(stream, ends).await;
+                guest.0.welcome(stream, ends).await;
                 drop(counted);
             });
         }
@@ -333,37 +303,13 @@ impl Entry {
         if let Some(plan) = self.leaving.get() {
             connection.leave(&plan, self.proxy.random());
         }
-        self.opened(&connection);
-        serve(self.clone(), connection).await;
-    }
-
-    fn opened(&self, connection: &Rc<Connection>) {
-        let mut connections = self.connections.borrow_mut();
-        connection.index.set(connections.len());
-        connections.push(connection.clone());
+        let seat = Seat::take(self.clone(), connection);
+        serve(self.clone(), seat.connection.clone()).await;
     }
 
     /// Work of a connection beside the connection itself.
     pub(super) fn spawn(&self, work: impl Future<Output = ()> + 'static) {
         self.tracker.spawn_local(work);
-    }
-
-    /// A connection is closed.
-    pub(super) fn closed(&self, connection: &Connection) {
-        let mut connections = self.connections.borrow_mut();
-        let index = connection.index.get();
-        connections.swap_remove(index);
-        if let Some(moved) = connections.get(index) {
-            moved.index.set(index);
-        }
-        drop(connections);
-        self.uncount();
-    }
-
-    fn uncount(&self) {
-        self.crowd.close();
-        let metrics = self.proxy.metrics().shared();
-        metrics.downstream_connections(self.name(), -1);
     }
 
     /// A connection that went before it was accepted is nobody's fault. Without descriptors or memory, accepting again at
@@ -377,60 +323,41 @@ impl Entry {
     }
 }
 
-impl Acceptor {
-    /// Listens, on the runtime of this thread.
-    ///
-    /// # Errors
-    /// As the runtime's registration.
-    pub fn open(door: Door) -> io::Result<Self> {
-        Ok(match door {
-            Door::Socket(socket) => Self::Tcp(into_tokio(socket)?),
-            Door::Lent(socket) => Self::Lent(into_tokio(socket)?),
-            Door::Memory(connections) => Self::Memory(connections),
-        })
-    }
+/// A connection that is counted among all. However it ends, by a panic too, it is counted out.
+struct Guest(Rc<Entry>);
 
-    async fn accept(&mut self) -> io::Result<Option<(Stream, SocketAddr)>> {
-        match self {
-            Self::Tcp(listener) | Self::Lent(listener) => {
-                let (stream, client) = listener.accept().await?;
-                tune_downstream(&stream);
-                Ok(Some((Stream::Tcp(stream), client)))
-            }
-            Self::Memory(listener) => Ok(listener.recv().await.map(|stream| {
-                (
-                    Stream::Memory(stream),
-                    SocketAddr::from(([127, 0, 0, 1], 1)),
-                )
-            })),
-        }
+impl Drop for Guest {
+    fn drop(&mut self) {
+        let entry = &self.0;
+        entry.crowd.close();
+        let metrics = entry.proxy.metrics().shared();
+        metrics.downstream_connections(entry.name(), -1);
     }
+}
 
-    /// Nobody new is let in. False where that cannot be had.
-    fn ignore_newcomers(&self) -> bool {
-        match self {
-            Self::Tcp(listener) | Self::Lent(listener) => ignore_newcomers(listener)
-                .inspect_err(|error| debug!(%error, "a listener closes without a filter"))
-                .is_ok(),
-            Self::Memory(_) => false,
-        }
+/// The place of a connection among those of its listener, for as long as it is served.
+struct Seat {
+    entry: Rc<Entry>,
+    connection: Rc<Connection>,
+}
+
+impl Seat {
+    fn take(entry: Rc<Entry>, connection: Rc<Connection>) -> Self {
+        let mut connections = entry.connections.borrow_mut();
+        connection.index.set(connections.len());
+        connections.push(connection.clone());
+        drop(connections);
+        Self { entry, connection }
     }
+}
 
-    /// What is there already.
-    fn accept_waiting(&mut self) -> io::Result<Option<(Stream, SocketAddr)>> {
-        match self {
-            Self::Tcp(listener) | Self::Lent(listener) => {
-                Ok(accept_waiting(listener)?.map(|(stream, client)| {
-                    tune_downstream(&stream);
-                    (Stream::Tcp(stream), client)
-                }))
-            }
-            Self::Memory(listener) => Ok(listener.try_recv().ok().map(|stream| {
-                (
-                    Stream::Memory(stream),
-                    SocketAddr::from(([127, 0, 0, 1], 1)),
-                )
-            })),
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut connections = self.entry.connections.borrow_mut();
+        let index = self.connection.index.get();
+        connections.swap_remove(index);
+        if let Some(moved) = connections.get(index) {
+            moved.index.set(index);
         }
     }
 }
@@ -447,3 +374,6 @@ fn is_theirs(error: &io::Error) -> bool {
 pub(super) fn earlier(limit: Instant, other: Option<Instant>) -> Instant {
     other.map_or(limit, |other| limit.min(other))
 }
+
+#[cfg(test)]
+mod tests;

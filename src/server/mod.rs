@@ -8,6 +8,7 @@
 mod connection;
 mod crowd;
 mod date;
+mod door;
 mod http2;
 mod lines;
 mod listener;
