@@ -492,7 +492,7 @@ impl Tail {
             pins: known.pins.clone(),
             reset: false.into(),
             uploading: false.into(),
-            bare_lines: false.into(),
+            flaw: None.into(),
             tunnel: Default::default(),
         });
         Self { live, downstream }

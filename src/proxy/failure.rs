@@ -37,6 +37,8 @@ pub enum Failure {
     ExpectationFailed,
     /// Downstream: the target is too long.
     TargetTooLong,
+    /// Downstream: the head is too long.
+    HeadTooLarge,
     /// Downstream: the body is too long.
     BodyTooLarge,
     /// Downstream: the upload stalled.
@@ -89,6 +91,7 @@ impl Failure {
             Self::NotServed(_) => StatusCode::NOT_IMPLEMENTED,
             Self::ExpectationFailed => StatusCode::EXPECTATION_FAILED,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
+            Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UploadStalled => StatusCode::REQUEST_TIMEOUT,
             Self::NoRoute => StatusCode::NOT_FOUND,
@@ -111,6 +114,7 @@ impl Failure {
             Self::NotServed(_) => "protocol_not_served",
             Self::ExpectationFailed => "expectation_failed",
             Self::TargetTooLong => "target_too_long",
+            Self::HeadTooLarge => "head_too_large",
             Self::BodyTooLarge => "body_too_large",
             Self::UploadStalled => "upload_stalled",
             Self::ClientGone => "client_closed",
@@ -139,7 +143,8 @@ impl Failure {
             Self::BadRequest(_)
             | Self::NotAllowed(_)
             | Self::ExpectationFailed
-            | Self::TargetTooLong => 13,
+            | Self::TargetTooLong
+            | Self::HeadTooLarge => 13,
             Self::NoEndpoint
             | Self::Overloaded
             | Self::ConnectFailed
@@ -159,6 +164,7 @@ impl Failure {
             | Self::NotServed(_)
             | Self::ExpectationFailed
             | Self::TargetTooLong
+            | Self::HeadTooLarge
             | Self::BodyTooLarge
             | Self::UploadStalled
             | Self::ClientGone
@@ -186,6 +192,7 @@ impl Failure {
             | Self::BadResponse(why) => why,
             Self::ExpectationFailed => "the expectation cannot be met",
             Self::TargetTooLong => "the target is too long",
+            Self::HeadTooLarge => "the request's head is too large",
             Self::BodyTooLarge => "the body is too long",
             Self::UploadStalled => "the request took too long",
             Self::ClientGone => "the client ended the request early",

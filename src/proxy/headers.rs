@@ -344,7 +344,7 @@ mod tests {
             pins: crate::proxy::Pins::new(crate::clock::Clock::new().task()),
             reset: false.into(),
             uploading: false.into(),
-            bare_lines: false.into(),
+            flaw: None.into(),
             tunnel: Default::default(),
         };
         let mut out = BytesMut::new();

@@ -130,8 +130,8 @@ pub struct Downstream {
     pub reset: Cell<bool>,
     /// Set while nobody but the client can bring the request on: a stalled one is then the client's fault.
     pub uploading: Cell<bool>,
-    /// The head that came last has lines that end with a bare LF.
-    pub bare_lines: Cell<bool>,
+    /// What is wrong with the bytes that the request came in, though hyper took them.
+    pub flaw: Cell<Option<Failure>>,
     /// What its bytes are for, once a switch of protocols has been answered.
     pub tunnel: RefCell<Option<Box<Tunnel>>>,
 }
@@ -256,9 +256,8 @@ impl Proxy {
         let started = Instant::now();
         let (parts, incoming) = request.into_parts();
         let mut account = Account::begin(self, downstream, &parts, started);
-        if downstream.bare_lines.get() {
-            const BARE: Failure = Failure::BadRequest("a line of the head ends without a CR");
-            return BARE.respond(account, &parts);
+        if let Some(flaw) = downstream.flaw.get() {
+            return flaw.respond(account, &parts);
         }
         let target = match inspect::inspect(&parts, &downstream.entrance) {
             Ok(target) => target,

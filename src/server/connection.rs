@@ -19,12 +19,13 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
+use super::lines::Behind;
 use super::listener::{Entry, earlier};
 use super::wire::{Phase, Watched};
 use super::{Plan, http2};
 use crate::clock::Task;
 use crate::net::Stream;
-use crate::proxy::{Body, Downstream, Inbound, Pins, Refusal, Tunnel};
+use crate::proxy::{Body, Downstream, Failure, Inbound, Pins, Refusal, Tunnel};
 
 /// A connection, as its listener knows it.
 #[derive(Debug)]
@@ -100,7 +101,7 @@ impl Connection {
             task,
             reset: Cell::new(false),
             uploading: Cell::new(false),
-            bare_lines: Cell::new(false),
+            flaw: Cell::new(None),
             tunnel: RefCell::default(),
         };
         Rc::new(Self {
@@ -293,8 +294,23 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Tracked>, Infallible> {
     connection.watched.phase.set(Phase::Busy);
-    let is_bare = connection.watched.lines.borrow().has_bare();
-    connection.downstream.bare_lines.set(is_bare);
+    let mut lines = connection.watched.lines.borrow_mut();
+    let head = lines.goes_on_with(Behind::of(request.headers()));
+    // Chunks that came with the head are handed over already.
+    connection
+        .downstream
+        .flaw
+        .set(if head.bare || lines.is_broken() {
+            Some(Failure::BadRequest(
+                "a line ends without CR LF, or a chunk is none",
+            ))
+        } else if head.bytes > entry.settings.limits.header_bytes as usize {
+            // hyper may read twice as much at a time as it is told to.
+            Some(Failure::HeadTooLarge)
+        } else {
+            None
+        });
+    drop(lines);
     let request = request.map(Inbound::Http1);
     let mut response = entry.proxy.handle(request, &connection.downstream).await;
     if connection.task().is_expired() {

@@ -38,7 +38,7 @@ pub(super) enum Phase {
 pub(super) struct Watched {
     pub(super) stream: RefCell<Stream>,
     pub(super) phase: Cell<Phase>,
-    /// How the lines of the head end that came last.
+    /// How the lines of its requests end.
     pub(super) lines: RefCell<Lines>,
     /// The client has closed its end.
     pub(super) ended: Cell<bool>,
@@ -100,6 +100,7 @@ impl Watched {
     /// Its frames are looked at from now on.
     pub(super) fn speak_http2(&self) {
         self.phase.set(Phase::Streams);
+        self.lines.take();
         self.frames.replace(Some(Frames::new(PREFACE.len())));
     }
 
@@ -179,10 +180,16 @@ impl Watched {
         self.heard.set(true);
         if matches!(self.phase.get(), Phase::New | Phase::Idle) {
             self.phase.set(Phase::Head);
-            self.lines.take();
         }
-        if self.phase.get() == Phase::Head {
-            self.lines.borrow_mut().feed(&buf.filled()[before..]);
+        if self.phase.get() == Phase::Streams {
+            return Poll::Ready(Ok(()));
+        }
+        let mut lines = self.lines.borrow_mut();
+        lines.feed(&buf.filled()[before..]);
+        if lines.is_broken() {
+            // Nothing of it is handed over: the upload breaks off here.
+            buf.set_filled(before);
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
         }
         Poll::Ready(Ok(()))
     }

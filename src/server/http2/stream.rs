@@ -39,7 +39,7 @@ pub(super) async fn serve(
         pins: known.pins.clone(),
         reset: false.into(),
         uploading: false.into(),
-        bare_lines: false.into(),
+        flaw: None.into(),
         tunnel: Default::default(),
     });
     let settings = &place.entry.settings;
