@@ -65,6 +65,7 @@ fn listener(listener: &server::Settings) -> Value {
         "timeouts": {
             "header": write_duration(listener.timeouts.header),
             "body": write_duration(listener.timeouts.body),
+            "request": write_duration(listener.timeouts.request),
             "keep_alive": write_duration(listener.timeouts.keep_alive),
             "ping": write_duration(listener.timeouts.ping),
             "max_connection_age": write_duration(listener.timeouts.max_connection_age),

@@ -105,6 +105,11 @@ fn timeouts(item: &Item<'_>) -> Option<Timeouts> {
     let mut timeouts = Timeouts::default();
     take(&mut timeouts.header, keys.optional("header"), time);
     take(&mut timeouts.body, keys.optional("body"), time);
+    take(
+        &mut timeouts.request,
+        keys.optional("request"),
+        Item::duration,
+    );
     take(&mut timeouts.keep_alive, keys.optional("keep_alive"), time);
     take(&mut timeouts.ping, keys.optional("ping"), Item::duration);
     take(

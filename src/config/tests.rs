@@ -153,6 +153,7 @@ fn reads_every_key() {
     assert_eq!((limits.target_bytes, limits.connections), (8192, 10));
     assert_eq!(limits.connections_per_client, 3);
     assert!(!listener.http2 && !tls.http2);
+    assert_eq!(listener.timeouts.request, Duration::from_secs(600));
     assert_eq!(listener.timeouts.ping, Duration::ZERO);
     assert_eq!(
         listener.timeouts.max_connection_age,
@@ -234,7 +235,7 @@ listeners:
       min_version: "1.3"
       client_certificates: { ca: tls/clients.crt, required: false }
     http2: false
-    timeouts: { header: 3s, keep_alive: 2m, ping: 0s, max_connection_age: 5m }
+    timeouts: { header: 3s, request: 10m, keep_alive: 2m, ping: 0s, max_connection_age: 5m }
     limits: { header_size: 32KiB, headers: 50, target_size: 8KiB, connections: 10, connections_per_client: 3, streams: 7,
       stream_window: 64KiB, connection_window: 2MiB, resets: 5, stream_errors: 9 }
 routes:

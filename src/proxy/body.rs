@@ -482,7 +482,7 @@ impl Tail {
         let known = &passing.downstream;
         // A task of its own: the connection's goes on to wait for the end of this request, or for the next.
         let task = passing.proxy.clock().task();
-        task.limit(Some(Instant::now() + known.entrance.body_timeout));
+        task.limit(Some(live.upload.limit(known)));
         live.attempt.ticket().move_to(task.clone());
         let downstream = Rc::new(Downstream {
             client: known.client,

@@ -123,9 +123,8 @@ impl Proxy {
         if flow.upload.is_over() {
             flow.limit_to_head();
         } else {
-            flow.downstream
-                .task
-                .limit(Some(Instant::now() + flow.downstream.entrance.body_timeout));
+            let limit = flow.upload.limit(flow.downstream);
+            flow.downstream.task.limit(Some(limit));
         }
         Ok(())
     }

@@ -333,6 +333,7 @@ mod tests {
             tls: false,
             underscores: Underscores::Reject,
             body_timeout: Duration::from_secs(60),
+            request_timeout: Duration::ZERO,
             target_bytes_max: 1000,
         });
         let target = inspect(&parts, &entrance).unwrap();

@@ -302,6 +302,7 @@ mod tests {
             debug_headers: false,
             tls: false,
             body_timeout: Duration::from_secs(60),
+            request_timeout: Duration::ZERO,
             target_bytes_max: 100,
             underscores: Underscores::Reject,
         })

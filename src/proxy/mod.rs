@@ -149,6 +149,8 @@ pub struct Entrance {
     pub tls: bool,
     /// How long an upload may stall.
     pub body_timeout: Duration,
+    /// How long a whole upload may take; zero bounds nothing.
+    pub request_timeout: Duration,
     /// How long a target may be.
     pub target_bytes_max: usize,
     /// What becomes of field names with an underscore.
@@ -275,7 +277,9 @@ impl Proxy {
             Ok(wish) => wish,
             Err(failure) => return failure.respond(account, &parts),
         };
-        let upload = match Upload::new(&parts, incoming, settings.limits.request_body) {
+        let whole = downstream.entrance.request_timeout;
+        let until = (!whole.is_zero()).then(|| started + whole);
+        let upload = match Upload::new(&parts, incoming, settings.limits.request_body, until) {
             Ok(upload) => upload,
             Err(failure) => return failure.respond(account, &parts),
         };

@@ -34,6 +34,8 @@ pub(super) struct Upload {
     /// Bytes of it that have come, at most `max`.
     received: u64,
     max: u64,
+    /// When it has to be whole, if ever.
+    until: Option<Instant>,
     /// The frames so far, while they are few enough to be sent again.
     memory: Option<Memory>,
     /// Frames of the memory that this attempt has sent.
@@ -78,8 +80,13 @@ const LENGTH_MAX: u64 = i64::MAX as u64;
 const REMEMBERED_MAX: usize = 64 * 1024;
 
 impl Upload {
-    /// The body of a request that has just come in; `max` bounds it, zero does not.
-    pub(super) fn new(parts: &Parts, incoming: Inbound, max: u64) -> Result<Self, Failure> {
+    /// The body of a request that has just come in; `max` bounds it, zero does not. It has to be whole `until` then.
+    pub(super) fn new(
+        parts: &Parts,
+        incoming: Inbound,
+        max: u64,
+        until: Option<Instant>,
+    ) -> Result<Self, Failure> {
         let framing = if parts.headers.contains_key(TRANSFER_ENCODING) {
             Framing::Chunked
         } else if let Some(length) = parts.headers.get(CONTENT_LENGTH) {
@@ -108,6 +115,7 @@ impl Upload {
             framing,
             received: 0,
             max,
+            until,
             memory,
             sent: 0,
             stage,
@@ -131,6 +139,12 @@ impl Upload {
     /// Bytes of the body that have come.
     pub(super) fn received(&self) -> u64 {
         self.received
+    }
+
+    /// Until when more of it has to come.
+    pub(super) fn limit(&self, downstream: &Downstream) -> Instant {
+        let stalled = Instant::now() + downstream.entrance.body_timeout;
+        self.until.map_or(stalled, |until| until.min(stalled))
     }
 
     /// Nothing more will be sent.
@@ -238,9 +252,7 @@ impl Upload {
             match frame.into_data() {
                 Ok(data) if data.is_empty() => {}
                 Ok(data) => {
-                    downstream
-                        .task
-                        .limit(Some(Instant::now() + downstream.entrance.body_timeout));
+                    downstream.task.limit(Some(self.limit(downstream)));
                     return Poll::Ready(self.receive(data));
                 }
                 Err(other) => {

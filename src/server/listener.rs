@@ -63,6 +63,7 @@ impl Entry {
             debug_headers: settings.debug_headers,
             tls: settings.tls.is_some(),
             body_timeout: settings.timeouts.body,
+            request_timeout: settings.timeouts.request,
             target_bytes_max: settings.limits.target_bytes as usize,
             underscores: settings.underscores,
         };

@@ -59,6 +59,8 @@ pub struct Timeouts {
     pub header: Duration,
     /// Without a byte of an upload under way; 408.
     pub body: Duration,
+    /// To the end of a request's body, from its head; 408. Zero is never.
+    pub request: Duration,
     /// An idle connection is closed after this; longer than the idle timeout of the balancer in front (AWS ALB: 60 s).
     pub keep_alive: Duration,
     /// HTTP/2: a client with open streams from which nothing comes for so long is asked, and given up after as long again.
@@ -72,6 +74,7 @@ impl Default for Timeouts {
         Self {
             header: Duration::from_secs(10),
             body: Duration::from_secs(60),
+            request: Duration::ZERO,
             keep_alive: Duration::from_secs(75),
             ping: Duration::from_secs(30),
             max_connection_age: Duration::ZERO,

@@ -261,6 +261,26 @@ fn an_upload_that_stalls_is_408_and_takes_nothing_further() {
 }
 
 #[test]
+fn an_upload_that_takes_too_long_is_408_however_busy_it_is() {
+    let a = Endpoint::start("a");
+    let tidegate = Setup::of(&[&a])
+        .listener("timeouts: { request: 300ms }")
+        .start();
+    let mut client = tidegate.connect();
+    client.send("POST /held HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\nx");
+    let exchange = a.held();
+    eventually("it is over", || {
+        // Never silent for long, and never done.
+        client.try_send("x");
+        (!client.is_open() || !client.unread.is_empty()).then_some(())
+    });
+    assert_eq!(client.response().status, 408);
+    exchange.end();
+    assert!(!exchange.request().whole);
+    assert_eq!(tidegate.connect().post("/", "short").status, 200);
+}
+
+#[test]
 fn a_slow_endpoint_is_504() {
     let a = Endpoint::start("a");
     let tidegate = Setup::of(&[&a]).service("request_timeout: 100ms").start();
