@@ -108,7 +108,7 @@ pub(super) fn inspect(parts: &Parts, entrance: &Entrance) -> Result<Target, Fail
     }
     Ok(Target {
         authority,
-        uri: parts.uri.clone(),
+        uri: with_path(&parts.uri),
     })
 }
 
@@ -149,6 +149,20 @@ fn check_twins(
     } else {
         Err(Failure::BadRequest("Host is not the authority"))
     }
+}
+
+/// `http://shop.test?a=b` has no path, and is forwarded with the one it means (RFC 9110, section 4.2.3).
+fn with_path(uri: &Uri) -> Uri {
+    let mut whole = uri.clone();
+    if let Some(path) = uri.path_and_query()
+        && path.as_str().starts_with('?')
+    {
+        let mut pieces = uri.clone().into_parts();
+        // It is printed with the slash that it stands for.
+        pieces.path_and_query = path.to_string().parse().ok();
+        whole = Uri::from_parts(pieces).unwrap_or_default();
+    }
+    whole
 }
 
 /// One host, and only one, that is a host.
@@ -336,6 +350,8 @@ mod tests {
     fn takes_the_host_from_an_absolute_target() {
         let seen = see("http://other:81/a?b", &[("host", "localhost")]).unwrap();
         assert_eq!(seen, ("other:81".into(), "/a?b".into()));
+        let seen = see("http://other?b", &[("host", "localhost")]).unwrap();
+        assert_eq!(seen, ("other".into(), "/?b".into()));
         assert_eq!(see("/a", &[("host", "localhost")]).unwrap().0, "localhost");
         assert_eq!(
             see("/a", &[("host", "[::1]:8080")]).unwrap().0,

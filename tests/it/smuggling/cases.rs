@@ -377,7 +377,7 @@ pub(super) fn all() -> Vec<Case> {
 }
 
 /// Requests that must pass: what refuses everything is no proxy. Also the ground that mutations grow from.
-pub(super) const GOOD: [&str; 8] = [
+pub(super) const GOOD: [&str; 9] = [
     "GET / HTTP/1.1\r\nhost: shop.test\r\n%CASE%\r\n",
     "GET /a/../b//c;d?e=%2f HTTP/1.1\r\nhost: shop.test:8080\r\naccept: */*\r\n%CASE%\r\n",
     "POST / HTTP/1.1\r\nhost: shop.test\r\ncontent-length: 5\r\n%CASE%\r\nhello",
@@ -386,4 +386,5 @@ pub(super) const GOOD: [&str; 8] = [
     "GET http://shop.test/ HTTP/1.1\r\nhost: other\r\nconnection: keep-alive, x-gone\r\nx-gone: 1\r\n%CASE%\r\n",
     "OPTIONS * HTTP/1.1\r\nhost: shop.test\r\n%CASE%\r\n",
     "PUT / HTTP/1.1\r\nhost: [::1]:80\r\ncontent-length: 0\r\nte: trailers\r\ncookie: a=b; c=d\r\n%CASE%\r\n",
+    "GET http://shop.test?a=b HTTP/1.1\r\nhost: shop.test\r\n%CASE%\r\n",
 ];
