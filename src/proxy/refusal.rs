@@ -17,6 +17,8 @@ pub enum Refusal {
     TooLarge,
     /// The head took too long.
     SlowHead,
+    /// What came by HTTP/2 is none, or a flood.
+    Frames,
 }
 
 impl Refusal {
@@ -41,6 +43,11 @@ impl Refusal {
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 "head_too_large",
                 "the request's head is too large",
+            ),
+            Self::Frames => (
+                StatusCode::BAD_REQUEST,
+                "http2_error",
+                "the connection broke the rules of HTTP/2",
             ),
             Self::SlowHead => (
                 StatusCode::REQUEST_TIMEOUT,

@@ -594,6 +594,10 @@ fn rapid_resets_end_the_connection() {
     client.end();
     assert_eq!(client.seen().goaways.last().unwrap().1, ENHANCE_YOUR_CALM);
     assert_eq!(other.get("/other").status(), 200);
+    eventually("the access log tells of it", || {
+        let lines = tidegate.access_log();
+        lines.into_iter().find(|line| line["code"] == "http2_error")
+    });
     tidegate.in_flight("a", 0);
 }
 

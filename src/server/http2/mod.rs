@@ -35,6 +35,7 @@ use super::Limits;
 use super::connection::{Connection, Over};
 use super::listener::Entry;
 use super::wire::Wire;
+use crate::proxy::Refusal;
 use streams::Place;
 
 /// A connection at work.
@@ -167,7 +168,11 @@ impl Conversation<'_> {
                 Poll::Ready(Some(Ok((request, respond)))) => self.begin(request, respond),
                 Poll::Ready(Some(Err(error))) => {
                     debug!(listener = %self.entry.name(), %error, "HTTP/2 connection broken");
-                    return Poll::Ready(Over::Broken);
+                    return Poll::Ready(if error.is_library() {
+                        Over::Refused(Refusal::Frames)
+                    } else {
+                        Over::Broken
+                    });
                 }
                 Poll::Ready(None) if self.connection.forced.get() => {
                     return Poll::Ready(Over::Forced);
