@@ -13,6 +13,7 @@ mod query;
 pub mod replicas;
 mod serve;
 mod shape;
+mod spare;
 
 use std::fmt;
 use std::net::SocketAddr;

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +22,7 @@ use tower::ServiceExt;
 use tracing::{debug, warn};
 
 use super::guard::Connection;
+use super::spare::{Lent, Spares};
 
 /// Why the admin side cannot listen.
 #[derive(Debug, Error)]
@@ -112,7 +112,7 @@ pub(super) async fn serve_up_to(
     let listener = TcpListener::from_std(listener)?;
     let places = Arc::new(Semaphore::new(most));
     let connections = TaskTracker::new();
-    let mut spare = Spare::new(&listener);
+    let spares = Spares::new()?;
     loop {
         let accepted = tokio::select! {
             biased;
@@ -122,7 +122,7 @@ pub(super) async fn serve_up_to(
         let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
-                spare.survive(&error).await;
+                spares.survive(&error).await;
                 continue;
             }
         };
@@ -131,27 +131,34 @@ pub(super) async fn serve_up_to(
             warn!("an admin connection is closed: there are too many");
             continue;
         };
-        let (router, until) = (router.clone(), until.clone());
+        let (router, until, lender) = (router.clone(), until.clone(), spares.clone());
         connections.spawn(async move {
-            if let Err(error) = connection(stream, router, until).await {
+            if let Err(error) = connection(stream, lender, router, until).await {
                 debug!(%error, "an admin connection failed");
             }
             drop(place);
         });
-        spare.refill(&listener);
+        spares.refill();
     }
     // Whoever comes now comes to the other process, if there is one.
-    drop((listener, spare));
+    drop(listener);
     connections.close();
     connections.wait().await;
     Ok(())
 }
 
-async fn connection(stream: TcpStream, router: Router, until: Until) -> Result<(), hyper::Error> {
+async fn connection(
+    stream: TcpStream,
+    spares: Arc<Spares>,
+    router: Router,
+    until: Until,
+) -> Result<(), hyper::Error> {
     // A socket that takes no options still works; a client that does not take its answer is given up by the system.
     let _ = stream.set_nodelay(true);
     let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(UNREAD_MAX));
-    let Ok(local) = stream.local_addr() else {
+    let local = stream.local_addr();
+    let stream = Lent::new(stream, spares);
+    let Ok(local) = local else {
         return Ok(());
     };
     let known = Connection {
@@ -186,39 +193,6 @@ async fn connection(stream: TcpStream, router: Router, until: Until) -> Result<(
         .unwrap_or(Ok(()))
 }
 
-/// A descriptor kept for bad times, so that the admin side answers when the process has used up all others.
-#[derive(Debug)]
-struct Spare(Option<OwnedFd>);
-
-impl Spare {
-    fn new(listener: &TcpListener) -> Self {
-        let mut spare = Self(None);
-        spare.refill(listener);
-        spare
-    }
-
-    fn refill(&mut self, listener: &TcpListener) {
-        if self.0.is_none() {
-            self.0 = listener.as_fd().try_clone_to_owned().ok();
-        }
-    }
-
-    /// What to do when nothing could be accepted: give the spare one away, or wait, so that the loop does not spin.
-    async fn survive(&mut self, error: &io::Error) {
-        let gone = matches!(
-            error.kind(),
-            io::ErrorKind::ConnectionAborted
-                | io::ErrorKind::ConnectionReset
-                | io::ErrorKind::Interrupted
-        );
-        if gone || self.0.take().is_some() {
-            return;
-        }
-        warn!(%error, "cannot accept admin connections");
-        tokio::time::sleep(ACCEPT_PAUSE).await;
-    }
-}
-
 /// Open connections; hooks and event streams hold theirs for as long as they wait.
 const CONNECTIONS_MAX: usize = 2048;
 /// To the whole head of a request, from the beginning of a connection or the end of the answer before.
@@ -229,32 +203,3 @@ const HEADER_BYTES: usize = 64 * 1024;
 const UNREAD_MAX: Duration = Duration::from_secs(30);
 /// For calls under way when the listener stops.
 const LAST_MOMENT: Duration = Duration::from_millis(500);
-/// After an accept that failed for want of something.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-#[cfg(test)]
-mod tests {
-    use tokio::time::Instant;
-
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn lends_its_spare_descriptor_once_and_then_waits() {
-        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let listener = TcpListener::from_std(listener).unwrap();
-        let mut spare = Spare::new(&listener);
-        let none_left = io::Error::other("too many open files");
-        let began = Instant::now();
-        spare.survive(&none_left).await;
-        assert_eq!(began.elapsed(), Duration::ZERO);
-        spare.survive(&none_left).await;
-        assert!(began.elapsed() >= ACCEPT_PAUSE);
-        spare.refill(&listener);
-        let began = Instant::now();
-        spare
-            .survive(&io::ErrorKind::ConnectionAborted.into())
-            .await;
-        spare.survive(&none_left).await;
-        assert_eq!(began.elapsed(), Duration::ZERO);
-    }
-}
