@@ -12,7 +12,8 @@ step() {
 
 step cargo fmt --check
 step cargo clippy --locked --all-targets -- -D warnings
-step cargo test --locked
+# Two seconds for each fuzz target, elsewhere; here ten.
+step env TIDEGATE_FUZZ_SECONDS=10 cargo test --locked
 step env RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
 step sh tests/supply.sh
 # A cfg of our own: `--cfg loom` would compile tokio's network away. It rebuilds everything, so it has its own folder.
