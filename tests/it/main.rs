@@ -21,6 +21,7 @@ mod discovery;
 mod drain;
 mod fallback;
 mod grpc;
+mod hardening;
 mod health;
 mod http2;
 mod http2_endpoints;

@@ -133,6 +133,12 @@ impl Setup {
         self
     }
 
+    /// With so many open files at the most.
+    pub(crate) fn files(self, most: u32) -> Self {
+        let limited = format!("ulimit -n {most} && exec \"$0\" \"$@\"");
+        self.command(&["sh", "-c", &limited, binary()])
+    }
+
     /// Another file beside the config.
     pub(crate) fn with_file(self, name: &str, text: &str) -> Self {
         fs::write(self.dir.path().join(name), text).unwrap();

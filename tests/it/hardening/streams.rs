@@ -1,0 +1,294 @@
+//! HTTP/2 floods: other clients do not notice, memory stays flat, and no place in flight is left behind.
+
+use super::resident_kib;
+use crate::support::stream_client::{
+    CANCEL, DATA, END_HEADERS, END_STREAM, HEADERS, PING, PREFACE, PROTOCOL_ERROR, RST_STREAM,
+    SETTINGS, WINDOW_UPDATE, block, frame,
+};
+use crate::support::{Endpoint, Setup, StreamClient, Tidegate, eventually};
+
+const PRIORITY: u8 = 2;
+const CONTINUATION: u8 = 9;
+/// Nobody knows what it is (RFC 9113, section 5.5: ignored).
+const UNKNOWN: u8 = 0xbb;
+
+/// What an attack on a connection may cost.
+const COST_KIB: u64 = 4 * 1024;
+
+fn request(path: &str) -> Vec<u8> {
+    block(&[
+        (":method", "GET"),
+        (":scheme", "http"),
+        (":authority", "shop.test"),
+        (":path", path),
+    ])
+}
+
+/// Sends a flood, as much of it as is taken, and sees what becomes of everybody.
+fn survives(tidegate: &Tidegate, name: &str, flood: &[u8]) {
+    let mut other = StreamClient::connect(tidegate.address());
+    assert_eq!(other.get("/before").status(), 200);
+    let before = resident_kib(tidegate);
+    let mut client = StreamClient::connect(tidegate.address());
+    for piece in flood.chunks(64 * 1024) {
+        // Whoever has had enough ends the connection.
+        if client.try_send(piece).is_err() {
+            break;
+        }
+    }
+    assert_eq!(other.get("/after").status(), 200, "{name}");
+    let grown = resident_kib(tidegate).saturating_sub(before);
+    assert!(grown < COST_KIB, "{name} costs {grown} KiB");
+    drop(client);
+    tidegate.in_flight("a", 0);
+}
+
+#[test]
+fn floods_of_frames_cost_little_and_nobody_else_notices() {
+    let a = Endpoint::start("a");
+    let tidegate = Setup::of(&[&a]).rest("access_log: { sample: 0.0 }").start();
+    let opened = frame(HEADERS, END_HEADERS, 1, &request("/flood"));
+    let many = |frame: Vec<u8>, count: usize| frame.repeat(count);
+    let headers = frame(HEADERS, 0, 1, &request("/flood"));
+    let continuations = many(frame(CONTINUATION, 0, 1, &block(&[("x-a", "b")])), 100_000);
+    let empty_continuations = many(frame(CONTINUATION, 0, 1, &[]), 100_000);
+    for (name, flood) in [
+        ("CONTINUATION", [headers.clone(), continuations].concat()),
+        (
+            "empty CONTINUATION",
+            [headers, empty_continuations].concat(),
+        ),
+        (
+            "SETTINGS",
+            many(frame(SETTINGS, 0, 0, &[0, 4, 0, 1, 0, 0]), 100_000),
+        ),
+        ("PING", many(frame(PING, 0, 0, b"12345678"), 100_000)),
+        (
+            "PRIORITY",
+            many(frame(PRIORITY, 0, 3, &[0, 0, 0, 0, 16]), 100_000),
+        ),
+        (
+            "unknown frames",
+            many(frame(UNKNOWN, 0, 0, &[0; 16]), 100_000),
+        ),
+        (
+            "empty DATA",
+            [opened.clone(), many(frame(DATA, 0, 1, &[]), 100_000)].concat(),
+        ),
+        (
+            "padding",
+            // All of it is padding.
+            [
+                opened,
+                many(frame(DATA, 8, 1, &[&[255][..], &[0; 255]].concat()), 10_000),
+            ]
+            .concat(),
+        ),
+    ] {
+        survives(&tidegate, name, &flood);
+    }
+}
+
+/// One long value that is remembered once and named a thousand times (an HPACK bomb).
+#[test]
+fn a_bomb_of_fields_costs_little() {
+    let a = Endpoint::start("a");
+    let tidegate = Setup::of(&[&a]).rest("access_log: { sample: 0.0 }").start();
+    let mut bomb = request("/bomb");
+    // A literal that is remembered: name "x", value of 4,000 bytes.
+    bomb.extend([0x40, 1, b'x', 0x7f, 0xa1, 0x1e]);
+    bomb.extend([b'y'; 4000]);
+    // The newest entry of the table, again and again.
+    bomb.extend([0xbe; 4_000]);
+    let mut flood = Vec::new();
+    for stream in (1..400).step_by(2) {
+        flood.extend(frame(HEADERS, END_HEADERS | END_STREAM, stream, &bomb));
+    }
+    survives(&tidegate, "an HPACK bomb", &flood);
+    assert!(
+        !a.paths().iter().any(|path| path == "/bomb"),
+        "none is served"
+    );
+}
+
+/// CVE-2025-8671: the client has the server reset what it has begun to serve.
+#[test]
+fn streams_that_are_made_to_be_reset_are_bounded() {
+    let a = Endpoint::start("a");
+    let tidegate = Setup::of(&[&a]).rest("access_log: { sample: 0.0 }").start();
+    let mut flood = Vec::new();
+    for stream in (1..20_000).step_by(2) {
+        flood.extend(frame(
+            HEADERS,
+            END_HEADERS | END_STREAM,
+            stream,
+            &request("/made"),
+        ));
+        // No window may grow by nothing (RFC 9113, section 6.9).
+        flood.extend(frame(WINDOW_UPDATE, 0, stream, &[0; 4]));
+    }
+    survives(&tidegate, "made-you-reset", &flood);
+}
+
+#[test]
+fn thousands_of_streams_without_a_window_cost_little() {
+    let a = Endpoint::start("a");
+    a.answer_with(format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n{}",
+        "x".repeat(100_000)
+    ));
+    let tidegate = Setup::of(&[&a]).rest("access_log: { sample: 0.0 }").start();
+    let before = resident_kib(&tidegate);
+    let mut client = StreamClient::with_window(tidegate.address(), 0);
+    for stream in (1..10_000).step_by(2) {
+        let opened = frame(
+            HEADERS,
+            END_HEADERS | END_STREAM,
+            stream,
+            &request("/window"),
+        );
+        if client.try_send(&opened).is_err() {
+            break;
+        }
+    }
+    let mut other = StreamClient::connect(tidegate.address());
+    assert_eq!(other.get("/other").status(), 200);
+    let grown = resident_kib(&tidegate).saturating_sub(before);
+    // 128 streams may be open, each with a buffer towards its client and one from its endpoint.
+    assert!(grown < 24 * 1024, "{grown} KiB");
+    drop(client);
+    tidegate.in_flight("a", 0);
+}
+
+#[test]
+fn nothing_that_ends_a_line_comes_through_from_a_stream() {
+    let a = Endpoint::start("a");
+    let tidegate = Setup::of(&[&a]).start();
+    let usual = [
+        (":method", "GET"),
+        (":scheme", "http"),
+        (":authority", "shop.test"),
+        (":path", "/x"),
+    ];
+    let with = |name: &'static str, value: &'static str| {
+        let mut fields: Vec<(&str, &str)> = usual.to_vec();
+        match fields.iter_mut().find(|(own, _)| *own == name) {
+            Some(field) => field.1 = value,
+            None => fields.push((name, value)),
+        }
+        fields
+    };
+    for fields in [
+        with("x", "a\r\nhost: evil"),
+        with("x", "a\nb"),
+        with("x", "a\rb"),
+        with("x", "a\0b"),
+        with("x\r\ny", "a"),
+        with("x y", "a"),
+        with("x:", "a"),
+        with("X-Upper", "a"),
+        with("", "a"),
+        with(":path", "/a b"),
+        with(":path", "/a\r\nhost: evil"),
+        with(":path", "/a#b"),
+        with(":path", "a"),
+        with(":path", ""),
+        with(":method", "GET / HTTP/1.1\r\n"),
+        with(":method", ""),
+        with(":method", "G T"),
+        with(":authority", "a/b"),
+        with(":authority", "u@a"),
+        with(":authority", "a#b"),
+        with(":authority", ""),
+        with(":scheme", "ftp"),
+        with(":status", "200"),
+        with("transfer-encoding", "chunked"),
+        with("upgrade", "h2c"),
+    ] {
+        let mut client = StreamClient::connect(tidegate.address());
+        let stream = client.open_with(&fields, END_STREAM);
+        let answer = client.until("an end", |seen| {
+            if seen.ended || !seen.goaways.is_empty() {
+                return Some(None);
+            }
+            let stream = seen.streams.get(&stream)?;
+            (stream.whole || stream.reset.is_some()).then(|| Some(stream.clone()))
+        });
+        let refused = answer.is_none_or(|answer| answer.reset.is_some() || answer.status() == 400);
+        let cut = a.paths().iter().all(|path| path == "/a");
+        assert!(refused || cut, "{fields:?}");
+    }
+    assert!(
+        a.requests()
+            .iter()
+            .all(|request| request.head.field("host") == Some("shop.test"))
+    );
+    assert!(a.paths().iter().all(|path| !path.contains(['#', ' '])));
+}
+
+#[test]
+fn a_length_is_said_once_to_the_endpoint_and_is_the_bodys() {
+    let a = Endpoint::start("a");
+    let tidegate = Setup::of(&[&a]).start();
+    let mut client = StreamClient::connect(tidegate.address());
+    let equal = [("content-length", "5"), ("content-length", "5")];
+    let stream = client.open("POST", "/equal", &equal, 0);
+    client.data(stream, b"hello", END_STREAM);
+    let answer = client.answer(stream);
+    if answer.status() == 200 {
+        let request = &a.requests()[0];
+        let lengths = request
+            .head
+            .fields
+            .iter()
+            .filter(|(name, _)| name == "content-length");
+        assert_eq!((lengths.count(), request.body.len()), (1, 5));
+    }
+    let different = [("content-length", "5"), ("content-length", "6")];
+    let stream = client.open("POST", "/different", &different, END_STREAM);
+    let answer = client.answer(stream);
+    assert!(
+        answer.reset.is_some() || answer.status() == 400,
+        "{answer:?}"
+    );
+    for body in ["longer than it", "it"] {
+        let stream = client.open("POST", "/held", &[("content-length", "5")], 0);
+        let exchange = a.held();
+        client.data(stream, body.as_bytes(), END_STREAM);
+        let answer = client.answer(stream);
+        assert_eq!(answer.reset, Some(PROTOCOL_ERROR), "{body}");
+        exchange.end();
+        assert!(!exchange.request().whole, "{body}");
+    }
+    tidegate.in_flight("a", 0);
+}
+
+#[test]
+fn a_stream_that_is_cancelled_gives_its_place_back_at_once() {
+    let a = Endpoint::start("a");
+    let tidegate = Setup::of(&[&a]).start();
+    let mut client = StreamClient::connect(tidegate.address());
+    for _ in 0..10 {
+        let stream = client.ask("/held");
+        let exchange = a.held();
+        client.frame(RST_STREAM, 0, stream, &CANCEL.to_be_bytes());
+        exchange.end();
+    }
+    tidegate.in_flight("a", 0);
+    eventually("no connection with the endpoint is left", || {
+        (a.open() == 0).then_some(())
+    });
+}
+
+#[test]
+fn what_only_begins_like_a_preface_is_no_request() {
+    let a = Endpoint::start("a");
+    let tidegate = Setup::of(&[&a]).start();
+    let mut client = StreamClient::silent(tidegate.address());
+    let mut wrong = PREFACE.to_vec();
+    wrong[20] = b'X';
+    let _ = client.try_send(&[&wrong[..], b"GET /smuggled HTTP/1.1\r\nhost: s\r\n\r\n"].concat());
+    let mut client = tidegate.connect();
+    assert_eq!(client.get("/").status, 200);
+    assert!(!a.paths().iter().any(|path| path == "/smuggled"));
+}
