@@ -140,6 +140,15 @@ pub struct HookAnswer {
     pub replicas: Vec<Replica>,
 }
 
+impl HookAnswer {
+    /// Whether nobody knows an endpoint of that pod.
+    #[must_use]
+    pub fn serves_nothing(&self) -> bool {
+        let mut replicas = self.replicas.iter();
+        replicas.all(|replica| replica.endpoints.is_empty())
+    }
+}
+
 /// What one replica says of a pod.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Replica {

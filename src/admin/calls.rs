@@ -17,6 +17,7 @@ use super::query::Parameters;
 use super::replicas::Question;
 use super::{Admin, api};
 use crate::control::{DrainRequest, PodAnswer, PodName, PodRequest};
+use crate::drain::Cause;
 
 /// Alive.
 pub(super) async fn healthz(State(admin): State<Admin>) -> Result<Response, Refusal> {
@@ -126,7 +127,7 @@ pub(super) async fn endpoint(
 
 /// A pod's preStop hook: drains it wherever it serves and answers when it is safe to stop.
 pub(super) async fn hook(State(admin): State<Admin>, uri: Uri) -> Result<Response, Refusal> {
-    let parameters = Parameters::read(&uri, &["pod", "ip", "limit", "here", "seen"])?;
+    let parameters = Parameters::read(&uri, &["pod", "ip", "limit", "here", "seen", "by"])?;
     let pod = pod(&parameters)?;
     let limit = parameters.duration("limit")?.unwrap_or(HOOK_LIMIT);
     if limit > HOOK_LIMIT_MAX {
@@ -141,14 +142,22 @@ pub(super) async fn hook(State(admin): State<Admin>, uri: Uri) -> Result<Respons
         let seen = parameters.text("seen").unwrap_or_default().split(',');
         let request = PodRequest {
             pod,
+            cause: match parameters.text("by") {
+                Some("webhook") => Cause::Webhook,
+                _ => Cause::Hook,
+            },
             limit,
-            elsewhere: seen.filter(|id| !id.is_empty()).map(Into::into).collect(),
+            elsewhere: seen
+                .filter(|id| (1..=ID_MAX).contains(&id.len()))
+                .map(Into::into)
+                .collect(),
         };
         hook_here(&admin, request).await?
     } else {
         let file = admin.settings.borrow().hook_token_file.clone();
         let question = Question {
             pod,
+            cause: Cause::Hook,
             // Without a token the others refuse, and say so.
             token: file.and_then(|file| read_token(&file).ok()),
             here: Some(admin.handle.clone()),
@@ -283,6 +292,8 @@ const HOOK_LIMIT: Duration = Duration::from_secs(25);
 const HOOK_SLACK: Duration = Duration::from_millis(250);
 /// The longest that a hook may wait.
 const HOOK_LIMIT_MAX: Duration = Duration::from_secs(600);
+/// An id that another replica knows; longer ones are no pod's.
+const ID_MAX: usize = 253;
 /// An answer with more entries than this is written on another thread.
 const LARGE: usize = 256;
 

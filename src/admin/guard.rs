@@ -196,30 +196,38 @@ fn compare(file: &Path, key: &str, headers: &HeaderMap) -> Result<(), Refusal> {
     .with(WWW_AUTHENTICATE, "Bearer"))
 }
 
-/// No call needs a body: reads what is sent and drops it, within bounds, so that a refusal of too much can be seen.
+/// No call but the webhook needs a body: reads what is sent, within bounds, so that a refusal of too much can be seen, and
+/// gives it to that one only.
 pub(super) async fn take_body(request: Request, next: Next) -> Result<Response, Refusal> {
     let (head, mut body) = request.into_parts();
+    let is_review = head.uri.path() == WEBHOOK;
+    let most = if is_review { REVIEW_MAX } else { BODY_MAX };
     let too_large = || {
         Refusal::new(
             StatusCode::PAYLOAD_TOO_LARGE,
-            format!("the body is larger than {BODY_MAX} bytes: no call needs one, send none"),
+            format!(
+                "the body is larger than {most} bytes: no call but the webhook needs one, send none"
+            ),
         )
     };
-    if body.size_hint().lower() > BODY_MAX {
+    if body.size_hint().lower() > most {
         return Err(too_large());
     }
     let read = async {
-        let mut seen = 0;
+        let (mut seen, mut kept) = (0, Vec::new());
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|_| Refusal::bad("the body is malformed: send none"))?;
             seen += frame.data_ref().map_or(0, |data| data.len() as u64);
-            if seen > BODY_MAX {
+            if seen > most {
                 return Err(too_large());
             }
+            if let Some(data) = frame.data_ref().filter(|_| is_review) {
+                kept.extend_from_slice(data);
+            }
         }
-        Ok(())
+        Ok(kept)
     };
-    match tokio::time::timeout(BODY_TIME, read).await {
+    let kept = match tokio::time::timeout(BODY_TIME, read).await {
         Ok(read) => read?,
         Err(_) => {
             return Err(Refusal::new(
@@ -227,8 +235,9 @@ pub(super) async fn take_body(request: Request, next: Next) -> Result<Response, 
                 "the body did not come in time: no call needs one, send none",
             ));
         }
-    }
-    Ok(next.run(Request::from_parts(head, Body::empty())).await)
+    };
+    let body = Body::from(kept);
+    Ok(next.run(Request::from_parts(head, body)).await)
 }
 
 /// Gives every refusal a sentence, those of axum and of the layers included, and every answer the headers that keep
@@ -361,7 +370,11 @@ fn is_json(response: &Response) -> bool {
 
 /// The hook's path.
 const HOOK: &str = "/drain";
-/// Bytes of a request's body.
+/// The webhook's path.
+const WEBHOOK: &str = "/admission";
+/// Bytes of a review: a pod's, the longest that an API server stores.
+const REVIEW_MAX: u64 = 2 * 1024 * 1024;
+/// Bytes of another request's body.
 const BODY_MAX: u64 = 64 * 1024;
 /// A body arrives whole within this.
 const BODY_TIME: Duration = Duration::from_secs(10);

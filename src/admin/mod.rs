@@ -4,6 +4,7 @@
 //! nothing here may block or be slow: what could be large is turned into text on another thread. The only way to the truth
 //! is `control::Handle`; the only state of its own is in the connections. Who may ask what is decided in `guard`.
 
+mod admission;
 pub mod api;
 mod calls;
 mod dashboard;
@@ -30,6 +31,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use tower_http::timeout::TimeoutLayer;
 
+pub use admission::Admissions;
 pub use serve::{BindError, Until, bind, serve};
 
 use crate::control::Handle;
@@ -52,6 +54,8 @@ pub struct Settings {
     pub hook_token_file: Option<PathBuf>,
     /// Where the other replicas are.
     pub peers: Peers,
+    /// For how long the webhook keeps a pod from being deleted; none: there is no webhook.
+    pub webhook: Option<Duration>,
 }
 
 /// Where the other replicas are (P15).
@@ -82,6 +86,7 @@ impl Default for Settings {
             hosts: Vec::new(),
             hook_token_file: None,
             peers: Peers::List(Vec::new()),
+            webhook: None,
         }
     }
 }
@@ -101,6 +106,8 @@ pub struct Admin {
     pub config: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
     /// The other replicas as they are now, or why they are not known.
     pub others: Arc<dyn Fn() -> Result<Vec<Peer>, String> + Send + Sync>,
+    /// The pods that the webhook keeps from going.
+    pub admissions: Admissions,
 }
 
 impl fmt::Debug for Admin {
@@ -187,6 +194,8 @@ fn probes_and_hook(admin: &Admin) -> Router<Admin> {
             get(calls::hook).post(calls::hook).head(calls::head_of_hook),
         )
         .route_layer(from_fn_with_state(admin.clone(), guard::hook_token))
+        // The API server has no token; what it may do is what whoever deletes pods may do anyway.
+        .route("/admission", any(admission::admission))
         .route_layer(from_fn(guard::origin));
     probes.merge(hook)
 }

@@ -29,12 +29,15 @@ use super::Peer;
 use super::api::{ErrorBody, HookAnswer, Replica};
 use crate::control::{Handle, PodName, PodRequest};
 use crate::document::write_duration;
+use crate::drain::Cause;
 
 /// Who asks, and about which pod.
 #[derive(Debug)]
 pub struct Question {
     /// The pod.
     pub pod: PodName,
+    /// Its hook, or the webhook.
+    pub cause: Cause,
     /// The token that the replicas' hooks ask for.
     pub token: Option<String>,
     /// The replica that asks, if it is one.
@@ -99,7 +102,7 @@ impl Question {
             }
             let is_over = others.is_ok() && look(&known).are_drained(&places);
             if is_over || Instant::now() >= until {
-                return look(&known).answer(&places, others.err().as_deref());
+                return look(&known).answer(&places, others.as_ref().err().map(String::as_str));
             }
             tokio::select! {
                 biased;
@@ -143,7 +146,10 @@ impl Question {
     ) -> Result<Replica, CallError> {
         match (place, &self.here) {
             (Place::There(peer), _) => {
-                let target = target(&self.pod, limit, Some(ids));
+                let mut target = target(&self.pod, limit, Some(ids));
+                if self.cause == Cause::Webhook {
+                    target.push_str("&by=webhook");
+                }
                 let answer = call(peer, &peer.to_string(), &target, self.token.as_deref()).await?;
                 let replica = answer.replicas.into_iter().next();
                 let replica = replica.ok_or("it answered for no replica")?;
@@ -155,6 +161,7 @@ impl Question {
             (Place::Here, Some(handle)) => {
                 let request = PodRequest {
                     pod: self.pod.clone(),
+                    cause: self.cause,
                     limit,
                     elsewhere: ids.iter().map(|id| id.as_str().into()).collect(),
                 };

@@ -76,6 +76,7 @@ impl Bench {
                 || json!({"config": {"workers": 2}, "last_reload": {"result": "success"}}),
             ),
             others: Arc::new(|| Ok(Vec::new())),
+            admissions: Admissions::default(),
         };
         let router = router(&admin);
         Self {

@@ -339,6 +339,7 @@ impl App {
                     .map_or(serde_json::Value::Null, |last| last.describe())
             }),
             others: Arc::new(move || others.now()),
+            admissions: admin::Admissions::default(),
         };
         let addresses = admin_addresses(self.in_force.config());
         for ((kind, socket), (_, address)) in sockets.into_iter().zip(addresses) {

@@ -18,6 +18,7 @@ use crate::admin::api::HookAnswer;
 use crate::admin::replicas::{Question, call, target};
 use crate::control::PodName;
 use crate::document;
+use crate::drain::Cause;
 
 /// Wait until every replica of tidegate has drained a pod: for an exec preStop hook
 ///
@@ -88,6 +89,7 @@ async fn until_drained(args: &WaitArgs, admin: &str, until: Instant) -> Result<H
     let peers: Vec<_> = args.peers.iter().map(peer).collect();
     let question = Question {
         pod,
+        cause: Cause::Hook,
         token,
         here: None,
     };

@@ -44,6 +44,7 @@ impl Config {
             "access_log": { "sample": self.access_log_sample },
             "state_dir": self.state_dir.as_deref().map(written),
             "peers": peers(&self.admin.peers),
+            "webhook": self.admin.webhook.map(|limit| json!({ "limit": write_duration(limit) })),
             "reload_on_change": self.reload_on_change,
             "user": self.user,
             "workers": self.workers.map_or(json!("auto"), |n| json!(n)),

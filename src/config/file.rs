@@ -96,6 +96,11 @@ fn config(root: &Item<'_>, path: &Path, files: &mut Files) -> Option<Config> {
         item.name().map(|name| Some(name.to_owned()))
     });
     take(&mut admin.peers, keys.optional("peers"), process::peers);
+    take(
+        &mut admin.webhook,
+        keys.optional("webhook"),
+        process::webhook,
+    );
     keys.finish();
     Some(Config {
         path: path.to_owned(),

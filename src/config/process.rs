@@ -74,6 +74,15 @@ pub(super) fn peers(item: &Item<'_>) -> Option<Peers> {
     addresses(item).map(Peers::List)
 }
 
+/// Reads `webhook`.
+pub(super) fn webhook(item: &Item<'_>) -> Option<Option<Duration>> {
+    let mut keys = item.mapping()?;
+    let mut limit = WEBHOOK_LIMIT;
+    take(&mut limit, keys.optional("limit"), Item::duration);
+    keys.finish();
+    Some(Some(limit))
+}
+
 /// Reads `shutdown`.
 pub(super) fn shutdown(item: &Item<'_>) -> Option<Shutdown> {
     let mut keys = item.mapping()?;
@@ -138,4 +147,6 @@ pub(super) fn workers(item: &Item<'_>) -> Option<Option<usize>> {
     None
 }
 
+/// As long as a drain may take, and the pod is not yet told.
+const WEBHOOK_LIMIT: Duration = Duration::from_secs(30);
 const WORKERS_MAX: usize = 512;

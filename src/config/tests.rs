@@ -153,7 +153,6 @@ fn reads_every_key() {
     assert_eq!((limits.target_bytes, limits.connections), (8192, 10));
     assert_eq!(limits.connections_per_client, 3);
     assert!(!listener.http2 && !tls.http2);
-    assert_eq!(listener.timeouts.request, Duration::from_secs(600));
     assert_eq!(listener.timeouts.ping, Duration::ZERO);
     assert_eq!(
         listener.timeouts.max_connection_age,
@@ -235,7 +234,7 @@ listeners:
       min_version: "1.3"
       client_certificates: { ca: tls/clients.crt, required: false }
     http2: false
-    timeouts: { header: 3s, request: 10m, keep_alive: 2m, ping: 0s, max_connection_age: 5m }
+    timeouts: { header: 3s, keep_alive: 2m, ping: 0s, max_connection_age: 5m }
     limits: { header_size: 32KiB, headers: 50, target_size: 8KiB, connections: 10, connections_per_client: 3, streams: 7,
       stream_window: 64KiB, connection_window: 2MiB, resets: 5, stream_errors: 9 }
 routes:
@@ -286,6 +285,7 @@ shutdown: { wait_period: 0s, grace_period: 1s, upgrade_timeout: 5s }
 access_log: { sample: 0.25 }
 state_dir: state
 peers: [10.0.0.1:9902]
+webhook: { limit: 20s }
 reload_on_change: true
 user: tidegate
 workers: 4
@@ -494,8 +494,8 @@ fn reads_a_service_of_kubernetes_and_describes_it() {
     let config = |source: &str| with(&[(file, source)]);
     let read = |source: &str| good(&config(source)).describe()["services"][0]["source"].clone();
     assert_eq!(
-        read("kubernetes: { namespace: shop, service: web, port: http }"),
-        serde_json::json!({ "kubernetes": { "namespace": "shop", "service": "web", "port": "http", "pods": false } })
+        read("kubernetes: { namespace: shop, service: web, port: http, pods: true }"),
+        serde_json::json!({ "kubernetes": { "namespace": "shop", "service": "web", "port": "http", "pods": true } })
     );
     assert_eq!(
         read("kubernetes: { service: web }"),
@@ -510,7 +510,7 @@ fn reads_a_service_of_kubernetes_and_describes_it() {
             "9:46: namespace: is \"-x\"",
         ),
         ("{ service: web, port: 0 }", "9:41: port: is 0"),
-        ("{ service: web, pods: 1 }", "9:41: pods: is"),
+        ("{ service: web, pods: true }", "9:35: pods: "),
     ] {
         let said = faults(&config(&format!("kubernetes: {wrong}")));
         assert_eq!(said.len(), 1, "{wrong}: {said:?}");

@@ -277,7 +277,7 @@ impl Writer {
         };
         let asked = |record: &&mut LifeRecord| {
             let drain = record.drain.as_ref();
-            drain.is_some_and(|drain| matches!(drain.report.cause, Cause::Operator | Cause::Hook))
+            drain.is_some_and(|drain| drain.report.cause.is_asked())
         };
         let older = entry.older.iter_mut().filter(asked);
         let mut orders = Vec::new();

@@ -11,7 +11,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use super::Desired;
 use super::elder::{Elder, ElderWish};
 use super::view::{DrainsView, Event, EventKind, ServiceView, State};
-use crate::drain::{Cut, LimitedBy};
+use crate::drain::{Cause, Cut, LimitedBy};
 use crate::endpoint::{EndpointKey, ServiceName};
 
 /// A way to the writer; cheap to clone.
@@ -86,6 +86,8 @@ pub enum PodName {
 pub struct PodRequest {
     /// Which.
     pub pod: PodName,
+    /// Who asks: its hook, or the webhook.
+    pub cause: Cause,
     /// For how long the answer may wait.
     pub limit: Duration,
     /// The endpoints of the pod that other replicas know. One that is not known here yet is noted: it drains as soon as

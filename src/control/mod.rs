@@ -18,6 +18,7 @@ mod drains;
 mod elder;
 mod handle;
 mod keep;
+mod pods;
 mod reconcile;
 mod registry;
 mod reload;

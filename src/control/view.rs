@@ -67,6 +67,8 @@ impl Reason {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Fallback => "fallback",
+            // The webhook is one of those who hook in; the report says which.
+            Self::Drain(Cause::Webhook) => Cause::Hook.as_str(),
             Self::Drain(cause) => cause.as_str(),
             Self::SlowStart => "slow_start",
             Self::Unhealthy => "unhealthy",

@@ -63,6 +63,8 @@ pub enum Cause {
     Operator,
     /// A pod's preStop hook.
     Hook,
+    /// Somebody who deletes its pod, through the webhook.
+    Webhook,
     /// The source says that the endpoint terminates.
     Source,
     /// Its pod is being deleted, says the pod itself.
@@ -80,11 +82,18 @@ impl Cause {
         match self {
             Self::Operator => "operator",
             Self::Hook => "hook",
+            Self::Webhook => "webhook",
             // The pods are a part of what the source watches.
             Self::Source | Self::Pod => "source",
             Self::Removed => "removed",
             Self::Route => "route",
         }
+    }
+
+    /// Whether somebody asked for it, who can take it back.
+    #[must_use]
+    pub const fn is_asked(self) -> bool {
+        matches!(self, Self::Operator | Self::Hook | Self::Webhook)
     }
 
     /// Who that is, apart from all others, as a report names everyone who told us.

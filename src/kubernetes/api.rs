@@ -18,7 +18,7 @@ pub(super) enum ApiError {
     Silent(Duration),
     /// It answered that this is not allowed.
     #[error(
-        "the API server forbids to {verb} {resource} in namespace {namespace}; grant get, list and watch on it"
+        "the API server forbids to {verb} {resource} in namespace {namespace}; grant list and watch on it"
     )]
     Forbidden {
         /// What was to be done.

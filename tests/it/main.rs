@@ -32,6 +32,7 @@ mod leaving;
 mod limits;
 mod load;
 mod log;
+mod manifests;
 mod real;
 mod refusal;
 mod reload;

@@ -13,6 +13,7 @@ use tidegate::control::{
     PodAnswer, PodName, PodRequest, Reason, State, Writer,
 };
 use tidegate::discovery::{self, Heard, Observation, Observed, ObservedState, Observer, Source};
+use tidegate::drain::Cause;
 use tidegate::endpoint::EndpointKey;
 use tidegate::net::{Dialer, MemoryNet};
 use tidegate::route::{Host, Matcher};
@@ -379,6 +380,7 @@ impl World {
         let pod = PodName::Name(format!("default/{key}"));
         let request = PodRequest {
             pod,
+            cause: Cause::Hook,
             limit,
             elsewhere: Vec::new(),
         };

@@ -11,7 +11,7 @@ use tracing::debug;
 use crate::control::{
     DrainAnswer, DrainRequest, ElderAsk, ElderWish, ElderWord, Handle, PodName, PodRequest,
 };
-use crate::drain::Cut;
+use crate::drain::{Cause, Cut};
 use crate::net::Courier;
 
 /// The new process's side: sends asks, and gives each its answer. Ends when the other side is gone; whoever waits then hears
@@ -83,6 +83,7 @@ async fn carried_out(handle: &Handle, wish: ElderWish) -> Option<ElderWord> {
         ElderWish::DrainPod(pod, limit) => {
             let request = PodRequest {
                 pod,
+                cause: Cause::Hook,
                 limit,
                 elsewhere: Vec::new(),
             };

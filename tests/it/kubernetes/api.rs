@@ -197,6 +197,16 @@ impl Api {
         self.shared.news.notify_all();
     }
 
+    /// Says of a pod that it terminates, whoever has it.
+    pub(super) fn terminate(&self, pod: &str) {
+        let name = format!("web-{pod}");
+        let slice = self.state().slices[&name].clone();
+        let mut endpoints = slice["endpoints"].clone();
+        endpoints[0]["conditions"] =
+            json!({ "ready": false, "serving": true, "terminating": true });
+        self.put(&name, &slice["ports"], &endpoints);
+    }
+
     /// Says the last event once more.
     pub(super) fn repeat(&self) {
         let mut state = self.state();

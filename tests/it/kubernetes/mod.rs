@@ -2,6 +2,7 @@
 
 mod api;
 mod pods;
+mod rollouts;
 
 use std::time::Duration;
 

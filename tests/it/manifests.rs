@@ -1,0 +1,307 @@
+//! The manifests of `config/kubernetes`: whether they parse, and fit each other and the config they carry.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use tidegate::config::Config;
+use tidegate::discovery::{KubernetesService, Port};
+use tidegate::document::{self, Node};
+use tidegate::{admin, discovery};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("config/kubernetes")
+}
+
+/// Every YAML file below a folder.
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else if path.extension().is_some_and(|ending| ending == "yaml") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+fn json_of(node: &Node) -> Value {
+    match &node.value {
+        _ if node.is_null() => Value::Null,
+        document::Value::Scalar { text, plain: true } => {
+            serde_json::from_str(text).unwrap_or_else(|_| text.as_str().into())
+        }
+        document::Value::Scalar { text, .. } => text.as_str().into(),
+        document::Value::Sequence(items) => items.iter().map(json_of).collect(),
+        document::Value::Mapping(entries) => entries
+            .iter()
+            .map(|(key, node)| (key.text.clone(), json_of(node)))
+            .collect::<serde_json::Map<_, _>>()
+            .into(),
+    }
+}
+
+fn documents(path: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(path).unwrap();
+    let parsed = document::parse(&text);
+    let nodes = parsed.unwrap_or_else(|fault| panic!("{}: {fault}", path.display()));
+    nodes.iter().map(json_of).collect()
+}
+
+/// The one object of a kind and name in a file.
+fn object(file: &str, kind: &str, name: &str) -> Value {
+    let documents = documents(&root().join(file)).into_iter();
+    let mut found = documents.filter(|one| one["kind"] == kind && one["metadata"]["name"] == name);
+    let one = found
+        .next()
+        .unwrap_or_else(|| panic!("no {kind} {name} in {file}"));
+    assert!(found.next().is_none(), "several {kind} {name} in {file}");
+    one
+}
+
+fn config(file: &str) -> Config {
+    let path = root().join(file);
+    let text = fs::read_to_string(&path).unwrap();
+    Config::parse(&text, &path).unwrap_or_else(|faults| panic!("{file}: {faults:#?}"))
+}
+
+/// The container's port of a name.
+fn port(workload: &Value, name: &str) -> u64 {
+    let containers = workload["spec"]["template"]["spec"]["containers"]
+        .as_array()
+        .unwrap();
+    let mut ports = containers
+        .iter()
+        .filter_map(|one| one["ports"].as_array())
+        .flatten();
+    let port = ports.find(|port| port["name"] == name);
+    port.unwrap_or_else(|| panic!("no port {name}"))["containerPort"]
+        .as_u64()
+        .unwrap()
+}
+
+fn verbs(role: &Value) -> Vec<(Value, Value, BTreeSet<String>)> {
+    let rule = |rule: &Value| {
+        let verbs = rule["verbs"].as_array().unwrap().iter();
+        let verbs = verbs
+            .map(|verb| verb.as_str().unwrap().to_owned())
+            .collect();
+        (rule["apiGroups"].clone(), rule["resources"].clone(), verbs)
+    };
+    role["rules"].as_array().unwrap().iter().map(rule).collect()
+}
+
+#[test]
+fn every_file_parses_and_every_kustomization_names_files_that_are_there() {
+    let files = files(&root());
+    assert!(files.len() > 12, "{files:?}");
+    for path in &files {
+        let documents = documents(path);
+        if path.file_name().unwrap() != "kustomization.yaml" {
+            let is_config = ["tidegate.yaml", "webhook.yaml"]
+                .map(Some)
+                .contains(&path.file_name().unwrap().to_str());
+            for one in documents.iter().filter(|_| !is_config) {
+                assert!(
+                    one["apiVersion"].is_string() && one["kind"].is_string(),
+                    "{}",
+                    path.display()
+                );
+            }
+            continue;
+        }
+        let dir = path.parent().unwrap();
+        let kustomization = &documents[0];
+        let listed = |key: &str| kustomization[key].as_array().cloned().unwrap_or_default();
+        let mut named = listed("resources");
+        named.extend(listed("patches").iter().map(|patch| patch["path"].clone()));
+        for map in listed("configMapGenerator") {
+            named.extend(map["files"].as_array().unwrap().iter().cloned());
+        }
+        for name in &named {
+            let name = name.as_str().unwrap();
+            assert!(dir.join(name).exists(), "{}: {name}", path.display());
+        }
+        for entry in fs::read_dir(dir).unwrap() {
+            let file = entry.unwrap().file_name().into_string().unwrap();
+            let is_named = named.iter().any(|name| *name == file);
+            assert!(
+                is_named || !file.ends_with(".yaml") || file == "kustomization.yaml",
+                "{file} is in none"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_grace_periods_fit_the_budgets() {
+    let pod = &object("deployment.yaml", "Deployment", "tidegate")["spec"]["template"]["spec"];
+    let grace = pod["terminationGracePeriodSeconds"].as_u64().unwrap();
+    for file in ["tidegate.yaml", "webhook/webhook.yaml"] {
+        let budget = config(file).shutdown.grace_period.as_secs();
+        assert!(
+            grace >= budget + 15,
+            "{grace} s for a budget of {budget} s in {file}"
+        );
+    }
+    assert!(
+        pod["containers"][0]["lifecycle"].is_null(),
+        "no preStop of its own"
+    );
+    let shop = object("example/shop.yaml", "Deployment", "shop");
+    let pod = &shop["spec"]["template"]["spec"];
+    let command = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"].clone();
+    assert_eq!(
+        command,
+        json!(["/tools/tidegate", "wait", "--limit", "25s"])
+    );
+    assert!(pod["terminationGracePeriodSeconds"].as_u64().unwrap() >= 25 + 5);
+}
+
+#[test]
+fn ports_and_names_are_the_same_everywhere() {
+    let deployment = object("deployment.yaml", "Deployment", "tidegate");
+    let config = config("tidegate.yaml");
+    let (http, probes) = (port(&deployment, "http"), port(&deployment, "probes"));
+    assert_eq!(u64::from(config.listeners[0].address.port()), http);
+    assert_eq!(
+        config.admin.probes_address.map(|it| u64::from(it.port())),
+        Some(probes)
+    );
+    assert!(
+        config.admin.address.ip().is_loopback(),
+        "who reaches the admin side can drain"
+    );
+    let labels = &deployment["spec"]["template"]["metadata"]["labels"];
+    for (name, key) in [
+        ("tidegate", "http"),
+        ("tidegate-peers", "probes"),
+        ("tidegate-wait", "probes"),
+    ] {
+        let service = object("services.yaml", "Service", name);
+        assert_eq!(&service["spec"]["selector"], labels, "{name}");
+        assert_eq!(service["spec"]["ports"][0]["targetPort"], key, "{name}");
+    }
+    let peers = object("services.yaml", "Service", "tidegate-peers");
+    assert_eq!(peers["spec"]["clusterIP"], "None");
+    let expected = KubernetesService {
+        namespace: "tidegate".into(),
+        service: "tidegate-peers".into(),
+        port: Some(Port::Name("probes".into())),
+        pods: false,
+    };
+    assert_eq!(config.admin.peers, admin::Peers::Kubernetes(expected));
+    let policy = object("network.yaml", "NetworkPolicy", "tidegate");
+    assert_eq!(&policy["spec"]["podSelector"]["matchLabels"], labels);
+    let opened: Vec<_> = policy["spec"]["ingress"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|rule| {
+            (
+                rule["ports"][0]["port"].as_u64().unwrap(),
+                rule["from"].is_null(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        opened,
+        [(http, true), (probes, false)],
+        "the hook is for the cluster only"
+    );
+    let budget = object("disruption.yaml", "PodDisruptionBudget", "tidegate");
+    assert_eq!(&budget["spec"]["selector"]["matchLabels"], labels);
+    for probe in ["readinessProbe", "livenessProbe"] {
+        let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+        assert_eq!(container[probe]["httpGet"]["port"], "probes");
+    }
+    // The example's endpoints are the ones that the config routes to.
+    let shop = object("example/shop.yaml", "Service", "shop");
+    let discovery::Settings::Kubernetes(source) = &config.services[0].source else {
+        panic!("no Kubernetes source");
+    };
+    assert_eq!(
+        (&*source.service, &source.port),
+        ("shop", &Some(Port::Name("http".into())))
+    );
+    assert_eq!(shop["spec"]["ports"][0]["name"], "http");
+}
+
+#[test]
+fn the_rights_are_exactly_those_that_are_used() {
+    let used: BTreeSet<String> = ["list", "watch"].map(str::to_owned).into();
+    let slices = (
+        json!(["discovery.k8s.io"]),
+        json!(["endpointslices"]),
+        used.clone(),
+    );
+    assert_eq!(
+        verbs(&object("rbac.yaml", "Role", "tidegate-peers"))[..],
+        *std::slice::from_ref(&slices)
+    );
+    assert_eq!(
+        verbs(&object("rbac.yaml", "ClusterRole", "tidegate-services")),
+        [slices]
+    );
+    let pods = (json!([""]), json!(["pods"]), used);
+    assert_eq!(
+        verbs(&object("pods/rbac.yaml", "Role", "tidegate-pods")),
+        [pods]
+    );
+    for (file, name) in [
+        ("rbac.yaml", "tidegate-peers"),
+        ("pods/rbac.yaml", "tidegate-pods"),
+        ("example/rbac.yaml", "tidegate-services"),
+    ] {
+        let binding = object(file, "RoleBinding", name);
+        assert_eq!(binding["roleRef"]["name"], name);
+        assert_eq!(binding["subjects"][0]["name"], "tidegate");
+        assert_eq!(binding["subjects"][0]["namespace"], "tidegate");
+    }
+}
+
+#[test]
+fn the_webhook_fails_open_and_reaches_the_hook() {
+    let configuration = object(
+        "webhook/configuration.yaml",
+        "ValidatingWebhookConfiguration",
+        "tidegate",
+    );
+    let webhook = &configuration["webhooks"][0];
+    assert_eq!(webhook["failurePolicy"], "Ignore");
+    assert!(
+        webhook["namespaceSelector"]["matchLabels"].is_object(),
+        "opt-in"
+    );
+    assert_eq!(webhook["clientConfig"]["service"]["path"], "/admission");
+    let asked: Vec<_> = webhook["rules"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|rule| (rule["resources"][0].clone(), rule["operations"][0].clone()))
+        .collect();
+    assert_eq!(
+        asked,
+        [
+            (json!("pods"), json!("DELETE")),
+            (json!("pods/eviction"), json!("CREATE"))
+        ]
+    );
+    let front = config("webhook/webhook.yaml");
+    let probes = config("tidegate.yaml").admin.probes_address.unwrap().port();
+    let discovery::Settings::List(to) = &front.services[0].source else {
+        panic!("no list");
+    };
+    assert_eq!(to[0].port(), probes);
+    let container = object("webhook/container.yaml", "Deployment", "tidegate");
+    assert_eq!(
+        u64::from(front.listeners[0].address.port()),
+        port(&container, "webhook")
+    );
+    let own = config("tidegate.yaml").admin.address.port();
+    assert_ne!(front.admin.address.port(), own, "both are in one pod");
+}
