@@ -510,7 +510,8 @@ fn reads_a_service_of_kubernetes_and_describes_it() {
             "9:46: namespace: is \"-x\"",
         ),
         ("{ service: web, port: 0 }", "9:41: port: is 0"),
-        ("{ service: web, pods: true }", "9:35: pods: "),
+        ("{ service: web, pods: 1 }", "9:41: pods: "),
+        ("{ service: web, podz: true }", "9:35: podz: "),
     ] {
         let said = faults(&config(&format!("kubernetes: {wrong}")));
         assert_eq!(said.len(), 1, "{wrong}: {said:?}");

@@ -18,6 +18,15 @@ enum How {
     Webhook,
 }
 
+/// Stops the load at its end.
+struct Stop<'s>(&'s AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// What clients saw.
 #[derive(Debug)]
 struct Row {
@@ -110,6 +119,8 @@ fn rollout(how: How) -> Row {
         failed: 0,
     };
     thread::scope(|scope| {
+        // Also when something fails: or the scope waits for the clients for ever.
+        let _stop = Stop(&stop);
         let clients = [(); 2].map(|()| scope.spawn(|| load(&tidegate, &stop, &sent)));
         let mut old = vec![a, b];
         for new in [&c, &d] {
