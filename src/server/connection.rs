@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONNECTION;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -294,23 +294,8 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Tracked>, Infallible> {
     connection.watched.phase.set(Phase::Busy);
-    let mut lines = connection.watched.lines.borrow_mut();
-    let head = lines.goes_on_with(Behind::of(request.headers()));
-    // Chunks that came with the head are handed over already.
-    connection
-        .downstream
-        .flaw
-        .set(if head.bare || lines.is_broken() {
-            Some(Failure::BadRequest(
-                "a line ends without CR LF, or a chunk is none",
-            ))
-        } else if head.bytes > entry.settings.limits.header_bytes as usize {
-            // hyper may read twice as much at a time as it is told to.
-            Some(Failure::HeadTooLarge)
-        } else {
-            None
-        });
-    drop(lines);
+    let flaw = flaw(&entry, &connection, request.headers());
+    connection.downstream.flaw.set(flaw);
     let request = request.map(Inbound::Http1);
     let mut response = entry.proxy.handle(request, &connection.downstream).await;
     if connection.task().is_expired() {
@@ -326,6 +311,20 @@ async fn answer(
         connection.how.set(Some("announced"));
     }
     Ok(response.map(|body| Tracked { body, connection }))
+}
+
+/// What is wrong with the bytes of a head that hyper has taken.
+fn flaw(entry: &Entry, connection: &Connection, head: &HeaderMap) -> Option<Failure> {
+    const LINES: Failure = Failure::BadRequest("a line ends without CR LF, or a chunk is none");
+    let mut lines = connection.watched.lines.borrow_mut();
+    let seen = lines.goes_on_with(Behind::of(head));
+    if seen.bare || lines.is_broken() {
+        // Chunks that came with the head are handed over already.
+        return Some(LINES);
+    }
+    // hyper may read twice as much at a time as it is told to.
+    let most = entry.settings.limits.header_bytes as usize;
+    (seen.bytes > most).then_some(Failure::HeadTooLarge)
 }
 
 /// Whether the response that comes now is the connection's last.
