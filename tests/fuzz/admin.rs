@@ -9,7 +9,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::json;
-use tidegate::admin::{Admin, Probes, Settings, router};
+use tidegate::admin::{Admin, Admissions, Probes, Settings, router};
 use tidegate::control::State;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::watch;
@@ -65,6 +65,7 @@ async fn ask(world: &World, bytes: &[u8]) -> Vec<u8> {
         metrics: Arc::new(|| Box::pin(async { "tidegate_up 1\n".to_owned() })),
         config: Arc::new(|| json!({})),
         others: Arc::new(|| Ok(Vec::new())),
+        admissions: Admissions::default(),
     };
     let router = router(&admin);
     let (mut near, far) = tokio::io::duplex(64 * 1024);
