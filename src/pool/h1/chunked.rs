@@ -143,6 +143,11 @@ fn trailers(read: &mut BytesMut) -> Result<Next, ReadError> {
             Ok(Next::More)
         };
     };
+    // httparse takes a bare LF for the end of a line; where a body ends, nothing is taken for another thing.
+    let lines = block[..length].split(|byte| *byte == b'\n');
+    if lines.rev().skip(1).any(|line| !line.ends_with(b"\r")) {
+        return Err(ReadError::Malformed("a trailer ends without CR LF"));
+    }
     let mut trailers = HeaderMap::new();
     for field in &*request.headers {
         let name = HeaderName::from_bytes(field.name.as_bytes());
@@ -214,6 +219,18 @@ mod tests {
                 Err(ReadError::Malformed(why)) => return Err(why),
                 Err(_) => return Err("closed"),
             }
+        }
+    }
+
+    #[test]
+    fn a_bare_lf_ends_no_trailer() {
+        for text in [
+            "0\r\nx: \n\r\n",
+            "0\r\nx: y\r\n\n",
+            "0\r\nx: y\nz: y\r\n\r\n",
+            "0\r\n\n",
+        ] {
+            assert!(decode(text.as_bytes(), 1).is_err(), "{text:?}");
         }
     }
 
