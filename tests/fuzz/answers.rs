@@ -82,8 +82,10 @@ fn unchunked(mut bytes: &[u8]) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     loop {
         let end = bytes.windows(2).position(|found| found == b"\r\n")?;
-        let line = std::str::from_utf8(&bytes[..end]).ok()?;
-        let digits = line.split(';').next()?.trim_end_matches([' ', '\t']);
+        // Whatever an extension says goes no further.
+        let digits = bytes[..end].split(|byte| *byte == b';').next()?;
+        let digits = std::str::from_utf8(digits).ok()?;
+        let digits = digits.trim_end_matches([' ', '\t']);
         if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return None;
         }
