@@ -40,16 +40,7 @@ impl App {
     /// Leaves by a plan, without a signal's help; the demo ends so.
     pub async fn leave_by(mut self, plan: Plan) {
         self.probes.leaving.store(true, Ordering::SeqCst);
-        let [
-            accepting_until_ms,
-            idle_closed_until_ms,
-            cut_after_ms,
-            over_after_ms,
-        ] = plan.outline_ms();
-        info!(
-            accepting_until_ms,
-            idle_closed_until_ms, cut_after_ms, over_after_ms, "leaving"
-        );
+        tell(&plan, "leaving");
         // The workers have their own handles; with ours open the kernel would go on to fill a queue that nobody empties.
         self.places.clear();
         let (done, mut all_done) = mpsc::channel(1);
@@ -110,6 +101,20 @@ impl App {
         }
         lost
     }
+}
+
+/// Tells what a plan comes to.
+pub(super) fn tell(plan: &Plan, what: &str) {
+    let [
+        accepting_until_ms,
+        idle_closed_until_ms,
+        cut_after_ms,
+        over_after_ms,
+    ] = plan.outline_ms();
+    info!(
+        accepting_until_ms,
+        idle_closed_until_ms, cut_after_ms, over_after_ms, "{what}"
+    );
 }
 
 /// What is left of the budget for telling the last things: nothing runs past its end, but a moment everybody has.

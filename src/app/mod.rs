@@ -285,16 +285,7 @@ impl App {
             "tidegate serves"
         );
         let plan = Plan::new(Instant::now(), shutdown.wait_period, shutdown.grace_period);
-        let [
-            accepting_until_ms,
-            idle_closed_until_ms,
-            cut_after_ms,
-            over_after_ms,
-        ] = plan.outline_ms();
-        info!(
-            accepting_until_ms,
-            idle_closed_until_ms, cut_after_ms, over_after_ms, "what SIGTERM will begin"
-        );
+        leave::tell(&plan, "what SIGTERM will begin");
     }
 
     /// Until every source has delivered, but those of some services.
