@@ -19,9 +19,9 @@ pub enum Stream {
     /// A TCP connection.
     Tcp(TcpStream),
     /// A TLS connection with a client. Boxed: it is large, and most connections are not.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream>),
     /// A TLS connection with an endpoint.
-    UpstreamTls(Box<UpstreamTlsStream<TcpStream>>),
+    UpstreamTls(Box<UpstreamTlsStream>),
     /// One end of a pipe in memory.
     Memory(DuplexStream),
 }
@@ -74,8 +74,8 @@ impl Stream {
     pub fn tcp(&self) -> Option<&TcpStream> {
         match self {
             Self::Tcp(stream) => Some(stream),
-            Self::Tls(stream) => Some(stream.get_ref().0),
-            Self::UpstreamTls(stream) => Some(stream.get_ref().0),
+            Self::Tls(stream) => Some(stream.get_ref().0.tcp()),
+            Self::UpstreamTls(stream) => Some(stream.get_ref().0.tcp()),
             Self::Memory(_) => None,
         }
     }

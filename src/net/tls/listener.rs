@@ -11,11 +11,10 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::ring::Ticketer;
 use tokio_rustls::rustls::server::{ProducesTickets, WebPkiClientVerifier};
 use tokio_rustls::rustls::{self, ServerConfig};
-use tokio_rustls::server::TlsStream;
 
 use super::names::ByName;
 use super::pair::{Pair, authorities, provider};
-use super::{Certificate, HandshakeError, TlsError, Version};
+use super::{Certificate, HandshakeError, TlsError, TlsStream, Version, Wire};
 
 /// TLS of a listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,9 +111,9 @@ impl Acceptor {
     ///
     /// # Errors
     /// [`HandshakeError`]; an alert has been sent where there is one.
-    pub async fn accept(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, HandshakeError> {
+    pub async fn accept(&self, stream: TcpStream) -> Result<TlsStream, HandshakeError> {
         let config = self.shared.in_force.load().config.clone();
-        Ok(TlsAcceptor::from(config).accept(stream).await?)
+        Ok(TlsAcceptor::from(config).accept(Wire::new(stream)).await?)
     }
 }
 

@@ -10,16 +10,23 @@ mod pair;
 #[cfg(test)]
 mod tests;
 mod upstream;
+mod wire;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
-pub(super) use tokio_rustls::client::TlsStream as UpstreamTlsStream;
-pub(super) use tokio_rustls::server::TlsStream;
+use tokio_rustls::{client, server};
 
 pub use listener::{Acceptor, ClientCertificates, Expiry, Settings};
 pub use upstream::{Connector, UpstreamSettings, UpstreamTlsError, is_server_name};
+pub use wire::Wire;
+
+/// A TLS connection with a client.
+pub type TlsStream = server::TlsStream<Wire>;
+
+/// A TLS connection with an endpoint.
+pub type UpstreamTlsStream = client::TlsStream<Wire>;
 
 /// A certificate chain and its key, both PEM.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -24,7 +24,7 @@ use tokio_rustls::rustls::{
 };
 
 use super::pair::{Pair, authorities, provider};
-use super::{Certificate, TlsError};
+use super::{Certificate, TlsError, Wire};
 use crate::net::Stream;
 
 /// TLS of a service's connections to its endpoints.
@@ -134,7 +134,9 @@ impl Connector {
             Some(name) => ServerName::try_from(name.clone()).map_err(io::Error::other)?,
             None => ServerName::IpAddress(ip.into()),
         };
-        let secured = TlsConnector::from(config).connect(name, stream).await?;
+        let secured = TlsConnector::from(config)
+            .connect(name, Wire::new(stream))
+            .await?;
         Ok(Stream::UpstreamTls(Box::new(secured)))
     }
 }
