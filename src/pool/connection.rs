@@ -120,6 +120,14 @@ impl Connection {
         }
     }
 
+    /// The rest of the response's body, if all of it has come. Of a stream that is not known.
+    pub fn take_whole(&mut self) -> Option<Bytes> {
+        match self {
+            Self::Http1(connection) => connection.take_whole(),
+            Self::Http2(_) => None,
+        }
+    }
+
     /// The next piece of the response's body; none at its end.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::ReadError;
 use super::fields::{ConnectionTokens, is_hop_by_hop};
+use super::names::Names;
 
 /// The head of a final response, as it may be passed on.
 #[derive(Debug)]
@@ -66,7 +67,11 @@ pub(super) enum Parsed {
 const FIELDS_MAX: usize = 128;
 
 /// Parses a head off the front of `read`.
-pub(super) fn parse(read: &mut BytesMut, asked: Asked<'_>) -> Result<Parsed, ReadError> {
+pub(super) fn parse(
+    read: &mut BytesMut,
+    asked: Asked<'_>,
+    names: &mut Names,
+) -> Result<Parsed, ReadError> {
     let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
     let mut response = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();
@@ -87,15 +92,22 @@ pub(super) fn parse(read: &mut BytesMut, asked: Asked<'_>) -> Result<Parsed, Rea
         read.advance(length);
         return Ok(Parsed::Interim);
     }
-    let spans: Vec<Span> = response
-        .headers
-        .iter()
-        .map(|field| Span::of(read, field))
-        .collect();
+    // On the stack: there are few, and a vector would cost more than all of them.
+    let mut spans = [Span::default(); FIELDS_MAX];
+    let count = response.headers.len();
+    for (span, field) in spans.iter_mut().zip(response.headers.iter()) {
+        *span = Span::of(read, field);
+    }
     let block = read.split_to(length).freeze();
     let status = StatusCode::from_u16(code)
         .map_err(|_| ReadError::Malformed("the response's status is no status"))?;
-    collect(&block, &spans, status, http10, asked).map(Parsed::Final)
+    let block = Block {
+        bytes: block,
+        spans: &spans[..count],
+    };
+    block
+        .collect(names, status, http10, asked)
+        .map(Parsed::Final)
 }
 
 /// A switch of protocols has to be the one that was asked for (RFC 9110, section 7.8).
@@ -128,26 +140,34 @@ fn check_switch(
 }
 
 /// Where a field stands in the block, so that its value can share the block's memory.
+#[derive(Debug, Clone, Copy, Default)]
 struct Span {
-    name: (usize, usize),
-    value: (usize, usize),
+    name: (u32, u32),
+    value: (u32, u32),
 }
 
 impl Span {
     fn of(block: &[u8], field: &httparse::Header<'_>) -> Self {
-        let start = |part: &[u8]| part.as_ptr() as usize - block.as_ptr() as usize;
-        let name = start(field.name.as_bytes());
-        // An empty value points nowhere in particular.
-        let value = if field.value.is_empty() {
-            0
-        } else {
-            start(field.value)
+        let span = |part: &[u8]| {
+            // An empty value points nowhere in particular. A head is far shorter than what 32 bits can count.
+            let start = if part.is_empty() {
+                0
+            } else {
+                part.as_ptr() as usize - block.as_ptr() as usize
+            };
+            (start as u32, (start + part.len()) as u32)
         };
         Self {
-            name: (name, name + field.name.len()),
-            value: (value, value + field.value.len()),
+            name: span(field.name.as_bytes()),
+            value: span(field.value),
         }
     }
+}
+
+/// A head, and where its fields stand in it.
+struct Block<'s> {
+    bytes: Bytes,
+    spans: &'s [Span],
 }
 
 /// What the framing fields said.
@@ -157,60 +177,74 @@ struct Framing {
     chunked: bool,
 }
 
-fn collect(
-    block: &Bytes,
-    spans: &[Span],
-    status: StatusCode,
-    http10: bool,
-    asked: Asked<'_>,
-) -> Result<Head, ReadError> {
-    let is_tunnel = asked == Asked::Tunnel && status.is_success();
-    let mut headers = HeaderMap::with_capacity(spans.len() + 2);
-    let tokens = connection_tokens(block, spans);
-    let mut framing = Framing::default();
-    let mut keep_alive = None;
-    for span in spans {
-        let name = HeaderName::from_bytes(&block[span.name.0..span.name.1])
-            .map_err(|_| ReadError::Malformed("a field of the response has no valid name"))?;
-        let value = block.slice(span.value.0..span.value.1);
-        if is_tunnel && matches!(name, TRANSFER_ENCODING | CONTENT_LENGTH) {
-            // They mean nothing there.
-        } else if name == TRANSFER_ENCODING {
-            framing.transfer_encoding(&value)?;
-        } else if name == CONTENT_LENGTH {
-            // One is enough: repeated equal ones are collapsed, different ones refused.
-            if framing.content_length(&value)? {
-                headers.insert(name, field_value(value)?);
+impl Block<'_> {
+    fn collect(
+        &self,
+        names: &mut Names,
+        status: StatusCode,
+        http10: bool,
+        asked: Asked<'_>,
+    ) -> Result<Head, ReadError> {
+        let is_tunnel = asked == Asked::Tunnel && status.is_success();
+        let mut headers = HeaderMap::with_capacity(self.spans.len() + 2);
+        let tokens = self.connection_tokens();
+        let mut framing = Framing::default();
+        let mut keep_alive = None;
+        for (index, span) in self.spans.iter().enumerate() {
+            let name = names
+                .name(index, self.name(span))
+                .ok_or(ReadError::Malformed(
+                    "a field of the response has no valid name",
+                ))?;
+            let value = self
+                .bytes
+                .slice(span.value.0 as usize..span.value.1 as usize);
+            if is_tunnel && matches!(name, TRANSFER_ENCODING | CONTENT_LENGTH) {
+                // They mean nothing there.
+            } else if name == TRANSFER_ENCODING {
+                framing.transfer_encoding(&value)?;
+            } else if name == CONTENT_LENGTH {
+                // One is enough: repeated equal ones are collapsed, different ones refused.
+                if framing.content_length(&value)? {
+                    headers.insert(name, field_value(value)?);
+                }
+            } else if name.as_str() == "keep-alive" {
+                keep_alive = keep_alive_timeout(&value);
+            } else if asked == Asked::Tunnel && name == PROXY_AUTHENTICATE
+                || !is_hop_by_hop(&name) && !tokens.contains(&name)
+            {
+                headers.append(name, field_value(value)?);
             }
-        } else if name.as_str() == "keep-alive" {
-            keep_alive = keep_alive_timeout(&value);
-        } else if asked == Asked::Tunnel && name == PROXY_AUTHENTICATE
-            || !is_hop_by_hop(&name) && !tokens.contains(&name)
-        {
-            headers.append(name, field_value(value)?);
         }
+        let length = framing.of(status, http10, is_tunnel || asked == Asked::Head)?;
+        let persistent =
+            !tokens.close && (!http10 || tokens.keep_alive) && length != Length::UntilClose;
+        Ok(Head {
+            status,
+            headers,
+            length,
+            persistent,
+            keep_alive,
+        })
     }
-    let length = framing.of(status, http10, is_tunnel || asked == Asked::Head)?;
-    let persistent =
-        !tokens.close && (!http10 || tokens.keep_alive) && length != Length::UntilClose;
-    Ok(Head {
-        status,
-        headers,
-        length,
-        persistent,
-        keep_alive,
-    })
-}
 
-/// What `Connection` says, which may name fields that stand before it.
-fn connection_tokens(block: &Bytes, spans: &[Span]) -> ConnectionTokens {
-    let mut tokens = ConnectionTokens::default();
-    for span in spans {
-        if block[span.name.0..span.name.1].eq_ignore_ascii_case(CONNECTION.as_str().as_bytes()) {
-            tokens.read(&block[span.value.0..span.value.1]);
+    /// What `Connection` says, which may name fields that stand before it.
+    fn connection_tokens(&self) -> ConnectionTokens {
+        let mut tokens = ConnectionTokens::default();
+        for span in self.spans {
+            if self
+                .name(span)
+                .eq_ignore_ascii_case(CONNECTION.as_str().as_bytes())
+            {
+                tokens.read(&self.bytes[span.value.0 as usize..span.value.1 as usize]);
+            }
         }
+        tokens
     }
-    tokens
+
+    fn name(&self, span: &Span) -> &[u8] {
+        &self.bytes[span.name.0 as usize..span.name.1 as usize]
+    }
 }
 
 impl Framing {
@@ -298,7 +332,7 @@ mod tests {
 
     fn head(text: &str) -> Result<Head, String> {
         let mut read = BytesMut::from(text);
-        match parse(&mut read, Asked::Body) {
+        match parse(&mut read, Asked::Body, &mut Names::default()) {
             Ok(Parsed::Final(head)) => Ok(head),
             Ok(other) => Err(format!("{other:?}")),
             Err(error) => Err(error.to_string()),
@@ -379,7 +413,7 @@ mod tests {
     fn drops_interim_responses() {
         let mut read =
             BytesMut::from("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n");
-        let next = |read: &mut BytesMut| parse(read, Asked::Body);
+        let next = |read: &mut BytesMut| parse(read, Asked::Body, &mut Names::default());
         assert!(matches!(next(&mut read), Ok(Parsed::Interim)));
         assert!(matches!(next(&mut read), Ok(Parsed::Final(_))));
         assert!(read.is_empty());
@@ -390,7 +424,7 @@ mod tests {
         let switch = |fields: &str, asked| {
             let text = format!("HTTP/1.1 101 Switching Protocols\r\n{fields}\r\nearly");
             let mut read = BytesMut::from(&*text);
-            match parse(&mut read, asked) {
+            match parse(&mut read, asked, &mut Names::default()) {
                 Ok(Parsed::Final(head)) => {
                     assert_eq!((&read[..], head.length), (&b"early"[..], Length::None));
                     true

@@ -10,6 +10,7 @@
 mod chunked;
 mod fields;
 mod head;
+mod names;
 
 use std::io;
 use std::pin::Pin;
@@ -26,6 +27,7 @@ use crate::net::Stream;
 use chunked::Chunks;
 pub use fields::{ConnectionTokens, is_forbidden_trailer, is_hop_by_hop};
 pub use head::{Asked, Head, Length};
+use names::Names;
 
 /// What went wrong with a response.
 #[derive(Debug, Error)]
@@ -64,6 +66,7 @@ pub struct Connection {
     /// How much to ask for in one read: it grows with what comes, so that a large body costs few calls and a small one
     /// little memory.
     read_size: usize,
+    names: Names,
     /// What is to be written: first this, then `large`.
     out: BytesMut,
     large: Bytes,
@@ -116,6 +119,7 @@ impl Connection {
             requests: 0,
             read: BytesMut::new(),
             read_size: READ_MIN,
+            names: Names::default(),
             out: BytesMut::new(),
             large: Bytes::new(),
             written: false,
@@ -243,7 +247,7 @@ impl Connection {
         let mut interim = 0;
         loop {
             if !self.read.is_empty() {
-                match head::parse(&mut self.read, asked)? {
+                match head::parse(&mut self.read, asked, &mut self.names)? {
                     head::Parsed::Final(head) => {
                         self.start_body(&head);
                         return Poll::Ready(Ok(head));
@@ -289,6 +293,20 @@ impl Connection {
             Length::Chunked => Body::Chunked(Box::default()),
             Length::UntilClose => Body::UntilClose,
         };
+    }
+
+    /// The rest of the response's body, if its length was said and all of it has come.
+    pub fn take_whole(&mut self) -> Option<Bytes> {
+        let left = match self.body {
+            Body::Done => return Some(Bytes::new()),
+            Body::Sized(left) => usize::try_from(left).ok()?,
+            Body::Chunked(_) | Body::UntilClose => return None,
+        };
+        if self.read.len() < left {
+            return None;
+        }
+        self.body = Body::Done;
+        Some(self.read.split_to(left).freeze())
     }
 
     /// The next piece of the response's body; none at its end.
@@ -378,6 +396,7 @@ impl Connection {
     pub(super) fn park(&mut self, cx: &mut Context<'_>) -> bool {
         self.read = BytesMut::new();
         self.out = BytesMut::new();
+        self.names = Names::default();
         self.is_silent(cx)
     }
 
