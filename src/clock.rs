@@ -4,6 +4,9 @@
 //! task that has a time limit keeps it in a cell, setting it costs a store, and one loop looks every [`TICK`] whether the
 //! earliest of them has come. Limits of seconds are so kept to a twentieth of one; deadlines of drains, which are promised
 //! to a quarter of a second, are kept by the writer's own timers.
+//!
+//! It also tells the time: whoever is woken asks the kernel once ([`Clock::turn`]), and everything that follows from that
+//! wake-up reads the same [`Clock::now`]. Who forgets to ask is late by a tick at the most.
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
@@ -21,6 +24,7 @@ pub struct Clock {
     tasks: RefCell<Vec<Weak<Task>>>,
     /// Not later than the earliest limit.
     next: Cell<Instant>,
+    now: Cell<Instant>,
 }
 
 /// A task that has a time limit and can be woken for other reasons, too: a request, or a connection.
@@ -37,10 +41,23 @@ impl Clock {
     /// A clock without limits.
     #[must_use]
     pub fn new() -> Rc<Self> {
+        let now = Instant::now();
         Rc::new(Self {
             tasks: RefCell::default(),
-            next: Cell::new(Instant::now() + FAR),
+            next: Cell::new(now + FAR),
+            now: Cell::new(now),
         })
+    }
+
+    /// The time of the last wake-up, or of the last tick if that was later.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.now.get()
+    }
+
+    /// A wake-up begins: from here on it is now.
+    pub fn turn(&self) {
+        self.now.set(Instant::now());
     }
 
     /// A task without a limit.
@@ -62,7 +79,8 @@ impl Clock {
     pub async fn run(self: Rc<Self>) {
         loop {
             tokio::time::sleep(TICK).await;
-            self.tick(Instant::now());
+            self.turn();
+            self.tick(self.now());
         }
     }
 
@@ -102,6 +120,13 @@ impl Task {
         {
             clock.next.set(at);
         }
+    }
+
+    /// Its clock's time.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        let clock = self.clock.upgrade();
+        clock.map_or_else(Instant::now, |clock| clock.now())
     }
 
     /// Whether the limit has come.
@@ -161,6 +186,18 @@ mod tests {
         assert!(!early.is_expired());
         clock.tick(start + Duration::from_secs(2));
         assert!(early.is_expired());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tells_the_time_of_the_last_wake_up() {
+        let clock = Clock::new();
+        let task = clock.task();
+        let start = clock.now();
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!((clock.now(), task.now()), (start, start));
+        clock.turn();
+        assert_eq!(clock.now(), start + Duration::from_secs(1));
+        assert_eq!(task.now(), clock.now());
     }
 
     #[test]

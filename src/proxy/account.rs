@@ -4,11 +4,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use http::StatusCode;
 use http::request::Parts;
-use http::{Method, StatusCode};
 use tokio::time::Instant;
 
 use super::admit::Attempt;
+use super::inspect::Target;
+use super::line::Line;
 use super::{Downstream, Failure, Proxy, headers};
 use crate::pool::Connection;
 use crate::snapshot::Service;
@@ -29,17 +31,8 @@ pub(super) struct Account {
     pub(super) bytes_out: u64,
     reason: Option<&'static str>,
     code: Option<&'static str>,
-    /// Only kept where the request may be logged.
-    line: Option<Box<Line>>,
+    line: Option<Line>,
     ended: bool,
-}
-
-#[derive(Debug)]
-struct Line {
-    method: Method,
-    path: Box<str>,
-    authority: Option<Box<str>>,
-    trace_id: Option<Box<str>>,
 }
 
 impl Account {
@@ -62,16 +55,7 @@ impl Account {
             bytes_out: 0,
             reason: None,
             code: None,
-            line: Some(Box::new(Line {
-                method: parts.method.clone(),
-                path: parts
-                    .uri
-                    .path_and_query()
-                    .map_or("", http::uri::PathAndQuery::as_str)
-                    .into(),
-                authority: None,
-                trace_id: trace_id(parts),
-            })),
+            line: Some(Line::of(parts)),
             ended: false,
         }
     }
@@ -81,9 +65,16 @@ impl Account {
         self.client
     }
 
-    pub(super) fn routed_by(&mut self, authority: &str) {
+    pub(super) fn routed_by(&mut self, target: &Target) {
         if let Some(line) = &mut self.line {
-            line.authority = (!authority.is_empty()).then(|| authority.into());
+            line.routed_by(target);
+        }
+    }
+
+    /// The request may last: what its head came in is let go.
+    pub(super) fn keep(&mut self) {
+        if let Some(line) = &mut self.line {
+            line.keep();
         }
     }
 
@@ -148,7 +139,11 @@ impl Account {
             return;
         }
         self.ended = true;
-        let took = self.started.elapsed();
+        let took = self
+            .proxy
+            .clock
+            .now()
+            .saturating_duration_since(self.started);
         let code = self.status.map_or(CLIENT_CLOSED, |status| status.as_u16());
         let listener = &self.downstream.entrance.listener;
         let service = self.service.as_deref().unwrap_or_default();
@@ -163,12 +158,13 @@ impl Account {
             return;
         }
         let Some(line) = self.line.take() else { return };
+        let (method, told) = line.tell();
         self.proxy.log.put(Record {
             time: SystemTime::now(),
             client: self.client,
-            method: Some(line.method),
-            authority: line.authority,
-            path: Some(line.path),
+            method: Some(method),
+            authority: told.authority,
+            path: Some(told.path),
             status: self.status,
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
@@ -179,7 +175,7 @@ impl Account {
             tries: std::mem::take(&mut self.tries),
             reason: self.reason,
             code: self.code,
-            trace_id: line.trace_id,
+            trace_id: told.trace_id,
         });
     }
 
@@ -202,11 +198,4 @@ impl Drop for Account {
     fn drop(&mut self) {
         self.ended(Some(("client_closed", "the client went away")));
     }
-}
-
-/// The trace of a `traceparent` (W3C Trace Context).
-fn trace_id(parts: &Parts) -> Option<Box<str>> {
-    let value = parts.headers.get("traceparent")?.to_str().ok()?;
-    let id = value.split('-').nth(1)?;
-    (id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit())).then(|| id.into())
 }

@@ -79,10 +79,14 @@ impl Attempt {
         }
     }
 
-    /// Takes a connection back whose exchange has ended whole.
-    pub(super) fn checkin(&self, connection: Box<Connection>) {
+    /// The exchange has ended whole: its connection may carry another, if it can. One to an endpoint that was draining has
+    /// been told to close.
+    pub(super) fn done(self, connection: Box<Connection>, now: Instant) {
+        if !connection.is_reusable() || self.admission().is_draining() {
+            return;
+        }
         match &self.place {
-            Place::Own(_) => self.slot().checkin(connection, Instant::now()),
+            Place::Own(_) => self.slot().checkin(connection, now),
             Place::Pinned(pin, _) => pin.checkin(connection),
         }
     }
@@ -154,7 +158,7 @@ impl Proxy {
 
     /// None when every endpoint has as many connections as it may have.
     fn try_admit(&self, flow: &mut Flow<'_>) -> Result<Option<Attempt>, Failure> {
-        let now = Instant::now();
+        let now = self.clock.now();
         if let Some(pin) = self.pin(flow) {
             return Ok(self.admit_pinned(flow, pin, now));
         }

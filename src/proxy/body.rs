@@ -36,7 +36,8 @@ pub struct Body {
 #[derive(Debug)]
 enum Inner {
     Empty,
-    Text(Bytes),
+    /// All of it: our own, or an endpoint's that came along with its head.
+    Whole(Bytes),
     // Boxed: the rest of a connection's future is smaller by it.
     Passing(Box<Passage>),
 }
@@ -131,7 +132,14 @@ impl Body {
     #[must_use]
     pub fn text(text: String) -> Self {
         Self {
-            inner: Inner::Text(text.into()),
+            inner: Inner::Whole(text.into()),
+        }
+    }
+
+    /// The body of an endpoint's answer, all of which has come.
+    pub(super) fn whole(data: Bytes) -> Self {
+        Self {
+            inner: Inner::Whole(data),
         }
     }
 
@@ -141,8 +149,9 @@ impl Body {
         connection: Box<Connection>,
         attempt: Attempt,
         upload: Upload,
-        account: Account,
+        mut account: Account,
     ) -> Self {
+        account.keep();
         let size = match passing.length {
             Length::None => SizeHint::with_exact(0),
             Length::Sized(length) => SizeHint::with_exact(length),
@@ -194,9 +203,9 @@ impl Body {
 }
 
 impl Body {
-    /// Whether nothing of it comes from an endpoint.
+    /// Whether no endpoint is needed for it any more.
     #[must_use]
-    pub fn is_ours(&self) -> bool {
+    pub fn is_all_here(&self) -> bool {
         !matches!(self.inner, Inner::Passing(_))
     }
 
@@ -226,10 +235,10 @@ impl http_body::Body for Body {
         let body = self.get_mut();
         match &mut body.inner {
             Inner::Empty => Poll::Ready(None),
-            Inner::Text(text) => {
-                let text = std::mem::take(text);
+            Inner::Whole(data) => {
+                let data = std::mem::take(data);
                 body.inner = Inner::Empty;
-                Poll::Ready(Some(Ok(Frame::data(text))))
+                Poll::Ready(Some(Ok(Frame::data(data))))
             }
             Inner::Passing(passage) => passage.poll_frame(cx),
         }
@@ -238,7 +247,7 @@ impl http_body::Body for Body {
     fn is_end_stream(&self) -> bool {
         match &self.inner {
             Inner::Empty => true,
-            Inner::Text(text) => text.is_empty(),
+            Inner::Whole(data) => data.is_empty(),
             Inner::Passing(passage) => {
                 passage.live.is_none() && passage.broken.is_none() && passage.last.is_none()
             }
@@ -248,7 +257,7 @@ impl http_body::Body for Body {
     fn size_hint(&self) -> SizeHint {
         match &self.inner {
             Inner::Empty => SizeHint::with_exact(0),
-            Inner::Text(text) => SizeHint::with_exact(text.len() as u64),
+            Inner::Whole(data) => SizeHint::with_exact(data.len() as u64),
             Inner::Passing(passage) => passage.size,
         }
     }
@@ -393,7 +402,8 @@ impl Passage {
             .as_ref()
             .and_then(|live| live.events.as_ref())
             .and_then(|events| events.latest);
-        let limit = latest.or_else(|| (!idle.is_zero()).then(|| Instant::now() + idle));
+        let limit =
+            latest.or_else(|| (!idle.is_zero()).then(|| self.passing.proxy.clock().now() + idle));
         self.passing.downstream.task.limit(limit);
     }
 
@@ -403,7 +413,7 @@ impl Passage {
         self.account.bytes_in = live.upload.received();
         self.account.ended(None);
         if live.upload.is_over() {
-            live.done();
+            live.done(self.passing.proxy.clock().now());
         } else {
             let tail = Tail::new(&self.passing, live);
             self.passing.proxy.tails().spawn_local(tail.run());
@@ -461,12 +471,10 @@ impl Ends {
 }
 
 impl Live {
-    /// Both directions are over: the connection may carry another request, if it can. One to an endpoint that
-    /// was draining has been told to close.
-    fn done(self) {
-        let stays = !self.attempt.admission().is_draining();
-        if self.upload.is_whole() && self.connection.is_reusable() && stays {
-            self.attempt.checkin(self.connection);
+    /// Both directions are over.
+    fn done(self, now: Instant) {
+        if self.upload.is_whole() {
+            self.attempt.done(self.connection, now);
         }
     }
 }
@@ -515,7 +523,7 @@ impl Tail {
                 .map(|sent| sent.is_ok())
         });
         if whole.await {
-            self.live.done();
+            self.live.done(Instant::now());
         }
     }
 }

@@ -11,6 +11,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 
 use super::inspect::Target;
+use super::present::Present;
 use super::upgrade::Wish;
 use super::upload::Framing;
 use super::{Downstream, Underscores};
@@ -64,7 +65,8 @@ pub(super) fn write_request(
         out.put_slice(authority.as_bytes());
     }
     out.put_slice(b"\r\n");
-    let tokens = tokens(&parts.headers);
+    let present = target.present();
+    let tokens = tokens(&parts.headers, present);
     let trusted = is_trusted(downstream);
     let drops = downstream.entrance.underscores == Underscores::Drop;
     let crumbs = parts.version == Version::HTTP_2;
@@ -86,7 +88,8 @@ pub(super) fn write_request(
         write_cookie(out, &parts.headers);
     }
     write_forwarded(out, parts, authority, downstream, trusted);
-    write_connection(out, &parts.headers, last);
+    let trailers = present.te && takes_trailers(&parts.headers);
+    write_connection(out, trailers, last);
     match framing {
         Framing::None => {}
         Framing::Sized(length) => {
@@ -128,8 +131,11 @@ pub(super) fn is_passed_on(name: &HeaderName, trusted: bool) -> bool {
     }
 }
 
-pub(super) fn tokens(headers: &HeaderMap) -> ConnectionTokens {
+pub(super) fn tokens(headers: &HeaderMap, present: Present) -> ConnectionTokens {
     let mut tokens = ConnectionTokens::default();
+    if !present.connection {
+        return tokens;
+    }
     for value in headers.get_all(CONNECTION) {
         tokens.read(value.as_bytes());
     }
@@ -188,11 +194,10 @@ fn write_forwarded(
     trusted: bool,
 ) {
     out.put_slice(match parts.version {
-        Version::HTTP_10 => b"via: 1.0 tidegate\r\n",
-        Version::HTTP_2 => b"via: 2.0 tidegate\r\n",
-        _ => b"via: 1.1 tidegate\r\n",
+        Version::HTTP_10 => b"via: 1.0 tidegate\r\nx-forwarded-for: ",
+        Version::HTTP_2 => b"via: 2.0 tidegate\r\nx-forwarded-for: ",
+        _ => b"via: 1.1 tidegate\r\nx-forwarded-for: ",
     });
-    out.put_slice(b"x-forwarded-for: ");
     if trusted {
         for value in parts.headers.get_all(FORWARDED_FOR) {
             put(out, &[value.as_bytes(), b", "]);
@@ -204,23 +209,17 @@ fn write_forwarded(
         IpAddr::V6(ip) => drop(write!(out.writer(), "{ip}")),
     }
     out.put_slice(b"\r\n");
-    let own_proto: &[u8] = if downstream.entrance.tls {
-        b"https"
-    } else {
-        b"http"
-    };
-    for (name, own) in [
-        (FORWARDED_PROTO, own_proto),
-        (FORWARDED_HOST, authority.as_bytes()),
-    ] {
-        let given = parts
-            .headers
-            .get(&name)
-            .filter(|_| trusted)
-            .map_or(own, HeaderValue::as_bytes);
-        if !given.is_empty() {
-            put(out, &[name.as_str().as_bytes(), b": ", given, b"\r\n"]);
-        }
+    let given = |name| parts.headers.get(name).map(HeaderValue::as_bytes);
+    match trusted.then(|| given(FORWARDED_PROTO)).flatten() {
+        Some(b"") => {}
+        Some(proto) => put(out, &[b"x-forwarded-proto: ", proto, b"\r\n"]),
+        None if downstream.entrance.tls => out.put_slice(b"x-forwarded-proto: https\r\n"),
+        None => out.put_slice(b"x-forwarded-proto: http\r\n"),
+    }
+    let host = trusted.then(|| given(FORWARDED_HOST)).flatten();
+    let host = host.unwrap_or(authority.as_bytes());
+    if !host.is_empty() {
+        put(out, &[b"x-forwarded-host: ", host, b"\r\n"]);
     }
 }
 
@@ -257,8 +256,7 @@ pub(super) fn takes_trailers(headers: &HeaderMap) -> bool {
 }
 
 /// `TE: trailers` is the connection's and has to be named by `Connection` (RFC 9110, section 10.1.4).
-fn write_connection(out: &mut BytesMut, headers: &HeaderMap, last: Last<'_>) {
-    let trailers = takes_trailers(headers);
+fn write_connection(out: &mut BytesMut, trailers: bool, last: Last<'_>) {
     if let Some(Wish::Websocket(key)) = last.wish {
         put(
             out,

@@ -13,7 +13,9 @@ mod handshake;
 mod headers;
 mod inbound;
 mod inspect;
+mod line;
 mod pin;
+mod present;
 mod refusal;
 mod retry;
 mod routing;
@@ -52,6 +54,7 @@ use account::Account;
 use admit::Attempt;
 use exchange::Answered;
 use inspect::Target;
+use present::Present;
 use upgrade::Wish;
 use upload::Upload;
 
@@ -255,7 +258,7 @@ impl Proxy {
         request: Request<Inbound>,
         downstream: &Rc<Downstream>,
     ) -> Response<Body> {
-        let started = Instant::now();
+        let started = self.clock.now();
         let (parts, incoming) = request.into_parts();
         let mut account = Account::begin(self, downstream, &parts, started);
         if let Some(flaw) = downstream.flaw.get() {
@@ -265,21 +268,25 @@ impl Proxy {
             Ok(target) => target,
             Err(failure) => return failure.respond(account, &parts),
         };
-        account.routed_by(target.authority_text());
+        account.routed_by(&target);
         let (service, route) = match self.route(&target, &parts) {
             Ok(found) => found,
             Err(failure) => return failure.respond(account, &parts),
         };
         account.service(&service);
         let settings = service.settings();
-        let wish = Wish::of(&parts, &settings.upgrades, &mut self.rng.borrow_mut());
+        let wish = {
+            let rng = &mut self.rng.borrow_mut();
+            Wish::of(&parts, target.present(), &settings.upgrades, rng)
+        };
         let wish = match wish {
             Ok(wish) => wish,
             Err(failure) => return failure.respond(account, &parts),
         };
         let whole = downstream.entrance.request_timeout;
         let until = (!whole.is_zero()).then(|| started + whole);
-        let upload = match Upload::new(&parts, incoming, settings.limits.request_body, until) {
+        let max = settings.limits.request_body;
+        let upload = match Upload::new(&parts, target.present(), incoming, max, until) {
             Ok(upload) => upload,
             Err(failure) => return failure.respond(account, &parts),
         };
@@ -339,7 +346,7 @@ impl Proxy {
     fn respond(
         self: &Rc<Self>,
         flow: Flow<'_>,
-        answered: Answered,
+        mut answered: Answered,
         attempt: Attempt,
     ) -> Response<Body> {
         if let Some(wish) = flow.wish.clone() {
@@ -354,7 +361,9 @@ impl Proxy {
         let cookie = choice::binding(&flow, &attempt);
         let endpoint = attempt.endpoint().clone();
         let mut account = flow.account;
-        endpoint.load().note(flow.started.elapsed());
+        endpoint
+            .load()
+            .note(self.clock.now().saturating_duration_since(flow.started));
         account.answered(answered.head.status);
         let mut response = Response::new(Body::empty());
         *response.status_mut() = answered.head.status;
@@ -369,12 +378,25 @@ impl Proxy {
             // What came early was for a tunnel, and must not be taken for a request.
             close_after(&mut response);
         }
+        if flow.upload.is_over()
+            && let Some(data) = answered.connection.take_whole()
+        {
+            // Nothing more can happen to it, so nothing needs to be kept for it.
+            account.bytes_in = flow.upload.received();
+            account.bytes_out = data.len() as u64;
+            account.ended(None);
+            if flow.upload.is_whole() {
+                attempt.done(answered.connection, self.clock.now());
+            }
+            *response.body_mut() = Body::whole(data);
+            return response;
+        }
         let passing = body::Passing {
             proxy: self.clone(),
             downstream: flow.downstream.clone(),
             settings: flow.settings,
             length: answered.head.length,
-            kind: ending_of(flow.parts, response.headers()),
+            kind: ending_of(flow.parts, flow.target.present(), response.headers()),
             trailers: flow.parts.version == http::Version::HTTP_2,
             http10: flow.parts.version == http::Version::HTTP_10,
         };
@@ -390,10 +412,10 @@ impl Proxy {
 }
 
 /// Where a response can end before its time. Without its trailers a gRPC response would only look whole.
-fn ending_of(parts: &Parts, response: &HeaderMap) -> Kind {
+fn ending_of(parts: &Parts, present: Present, response: &HeaderMap) -> Kind {
     let has_trailers = match parts.version {
         http::Version::HTTP_2 => true,
-        http::Version::HTTP_11 => headers::takes_trailers(&parts.headers),
+        http::Version::HTTP_11 => present.te && headers::takes_trailers(&parts.headers),
         _ => false,
     };
     match Kind::of(&parts.method, response) {

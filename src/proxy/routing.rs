@@ -35,7 +35,10 @@ impl Proxy {
         };
         if !Arc::ptr_eq(&service, &flow.service) {
             let settings = service.settings();
-            let wish = Wish::of(flow.parts, &settings.upgrades, &mut self.rng.borrow_mut());
+            let wish = {
+                let rng = &mut self.rng.borrow_mut();
+                Wish::of(flow.parts, flow.target.present(), &settings.upgrades, rng)
+            };
             let Ok(wish) = wish else {
                 return false;
             };

@@ -27,7 +27,9 @@ pub(super) fn request(
     *request.uri_mut() = uri(target, downstream)?;
     let headers = request.headers_mut();
     headers.reserve(parts.headers.len() + 6);
-    let (tokens, trusted) = (tokens(&parts.headers), is_trusted(downstream));
+    let present = target.present();
+    let tokens = tokens(&parts.headers, present);
+    let trusted = is_trusted(downstream);
     let drops = downstream.entrance.underscores == Underscores::Drop;
     for (name, value) in &parts.headers {
         let is_dropped = drops && name.as_str().contains('_');
@@ -36,7 +38,7 @@ pub(super) fn request(
         }
     }
     add_forwarded(headers, parts, target, downstream, trusted)?;
-    if takes_trailers(&parts.headers) {
+    if present.te && takes_trailers(&parts.headers) {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
     if let Framing::Sized(length) = framing {

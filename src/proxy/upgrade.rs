@@ -22,6 +22,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Ver
 use super::admit::Attempt;
 use super::exchange::Answered;
 use super::handshake::Key;
+use super::present::Present;
 use super::tunnel::{Origin, Tunnel};
 use super::{Body, Failure, Flow, Proxy, choice, headers, inspect};
 use crate::pool::h1::Asked;
@@ -50,11 +51,13 @@ impl Wish {
     /// The tunnel that a request asks for, if the service allows it. What asks for nothing else is refused when it may not.
     pub(super) fn of(
         parts: &Parts,
+        present: Present,
         allowed: &[Arc<str>],
         rng: &mut fastrand::Rng,
     ) -> Result<Option<Self>, Failure> {
         if parts.method != Method::CONNECT {
-            return Ok(wanted(parts, allowed).map(Self::Switch));
+            let wanted = present.upgrade.then(|| wanted(parts, allowed));
+            return Ok(wanted.flatten().map(Self::Switch));
         }
         let allows = |word: &str| allowed.iter().any(|known| **known == *word);
         match inspect::protocol(parts) {
@@ -148,7 +151,6 @@ fn wanted(parts: &Parts, allowed: &[Arc<str>]) -> Option<Arc<str>> {
     let headers = &parts.headers;
     let is_candidate = parts.version == Version::HTTP_11
         && parts.method == Method::GET
-        && headers.contains_key(UPGRADE)
         && !headers.contains_key(TRANSFER_ENCODING)
         && headers
             .get_all(CONTENT_LENGTH)

@@ -6,12 +6,13 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::RecvStream;
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::CONTENT_LENGTH;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method};
 use http_body::Body as _;
 use tokio::time::Instant;
 
+use super::present::Present;
 use super::{Downstream, Failure, Inbound, Underscores};
 use crate::pool::Connection;
 
@@ -83,13 +84,17 @@ impl Upload {
     /// The body of a request that has just come in; `max` bounds it, zero does not. It has to be whole `until` then.
     pub(super) fn new(
         parts: &Parts,
+        present: Present,
         incoming: Inbound,
         max: u64,
         until: Option<Instant>,
     ) -> Result<Self, Failure> {
-        let framing = if parts.headers.contains_key(TRANSFER_ENCODING) {
+        let length = present
+            .content_length
+            .then(|| parts.headers.get(CONTENT_LENGTH));
+        let framing = if present.transfer_encoding {
             Framing::Chunked
-        } else if let Some(length) = parts.headers.get(CONTENT_LENGTH) {
+        } else if let Some(length) = length.flatten() {
             // It has been checked that it is one number.
             let length = length.to_str().ok().and_then(|text| text.parse().ok());
             Framing::Sized(length.ok_or(Failure::BadRequest("the content length is no number"))?)

@@ -160,7 +160,7 @@ impl Connection {
     fn idle(&self) {
         self.watched.phase.set(Phase::Idle);
         self.task().limit(Some(earlier(
-            Instant::now() + self.keep_alive,
+            self.task().now() + self.keep_alive,
             self.close_at.get(),
         )));
     }
@@ -233,7 +233,9 @@ async fn converse(entry: &Rc<Entry>, connection: &Rc<Connection>) -> Option<Over
     }
     let mut http = builder.serve_connection(TokioIo::new(connection.watched.wire()), service);
     let mut head_seen = false;
+    let clock = entry.proxy.clock();
     let over = std::future::poll_fn(|cx| {
+        clock.turn();
         connection.task().register(cx.waker());
         connection.renew();
         if let Poll::Ready(done) = Pin::new(&mut http).poll(cx) {

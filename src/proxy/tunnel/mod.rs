@@ -99,9 +99,10 @@ impl Tunnel {
         upstream: (Stream, Permit),
         early: &[u8],
         attempt: Attempt,
-        account: Account,
+        mut account: Account,
     ) -> Self {
         attempt.slot().is_endless(attempt.ticket(), Kind::Tunnel);
+        account.keep();
         let mut tunnel = Self {
             origin,
             account,

@@ -54,7 +54,7 @@ pub(super) async fn serve(
     let Some(response) = answer(&place, request, &mut respond, &downstream).await else {
         return;
     };
-    if downstream.task.is_expired() || response.body().is_ours() {
+    if downstream.task.is_expired() || response.body().is_all_here() {
         // What is left is to hand the answer over.
         let limit = Instant::now() + settings.timeouts.body;
         downstream.task.limit(Some(limit));
@@ -126,6 +126,7 @@ async fn answer(
     let request = request.map(Inbound::Http2);
     let mut handled = pin!(place.entry.proxy.handle(request, downstream));
     std::future::poll_fn(|cx| {
+        place.entry.proxy.clock().turn();
         place.task().register(cx.waker());
         if place.connection.forced.get() {
             respond.send_reset(Reason::INTERNAL_ERROR);
@@ -180,6 +181,7 @@ struct Outgoing<'p> {
 
 impl Outgoing<'_> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.place.entry.proxy.clock().turn();
         self.place.task().register(cx.waker());
         if self.place.connection.forced.get() {
             return self.reset();
