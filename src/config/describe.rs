@@ -10,6 +10,7 @@ use crate::balance::{HashKey, Policy};
 use crate::discovery::{self, KubernetesService, Port};
 use crate::document::{write_duration, write_percent, write_size};
 use crate::net::tls;
+use crate::route;
 use crate::server;
 use crate::snapshot::{Affinity, HealthCheck, Probe, ServiceSettings};
 
@@ -98,11 +99,16 @@ fn tls(tls: &tls::Settings) -> Value {
     })
 }
 
-fn route(route: &Route) -> Value {
+fn route(it: &Route) -> Value {
+    let (exact, path) = match &it.matcher.path {
+        route::Path::Exact(path) => (Some(path), None),
+        route::Path::Prefix(path) => (None, Some(path)),
+    };
     json!({
-        "host": host_words(&route.matcher.host),
-        "path": route.matcher.path,
-        "service": route.service.as_str(),
+        "host": host_words(&it.matcher.host),
+        "exact": exact,
+        "path": path,
+        "service": it.service.as_str(),
     })
 }
 

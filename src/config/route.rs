@@ -3,7 +3,7 @@
 use std::net::Ipv6Addr;
 
 use crate::document::{Item, Mapping};
-use crate::route::{Host, Matcher};
+use crate::route::{Host, Matcher, Path};
 
 use super::Route;
 use super::service::Names;
@@ -39,9 +39,15 @@ fn matcher(keys: &mut Mapping<'_>) -> Option<Matcher> {
         Some(item) => read(&item, host),
         None => Some(Host::Any),
     };
-    let path = match keys.optional("path") {
-        Some(item) => read(&item, path),
-        None => Some("/".into()),
+    let path = match (keys.optional("exact"), keys.optional("path")) {
+        (None, None) => Some(Path::any()),
+        (None, Some(item)) => read(&item, prefix).map(Path::Prefix),
+        (Some(item), beside) => {
+            if let Some(path) = beside {
+                path.fault("stands beside exact: keep one of exact, path");
+            }
+            read(&item, exact_path).map(Path::Exact)
+        }
     };
     Some(Matcher {
         host: host?,
@@ -99,37 +105,41 @@ pub(super) fn exact_host(text: &str) -> Result<String, String> {
 }
 
 /// A path prefix, without the slash at its end, which makes no difference: prefixes match whole elements.
-fn path(text: &str) -> Result<String, String> {
+fn prefix(text: &str) -> Result<String, String> {
+    if text.contains('*') {
+        return Err("should have no *: it matches everything below, as /api does /api/x".into());
+    }
+    let path = exact_path(text)?.trim_end_matches('/').to_owned();
+    Ok(if path.is_empty() { "/".into() } else { path })
+}
+
+/// A path that is the whole of a request's.
+fn exact_path(text: &str) -> Result<String, String> {
     if !text.starts_with('/') {
         return Err("should begin with /, as /api".into());
     }
     if text.contains(['?', '#']) {
         return Err("should be a path alone: queries are not looked at".into());
     }
-    if text.contains('*') {
-        return Err("should have no *: it matches everything below, as /api does /api/x".into());
-    }
     if !text.bytes().all(|b| b.is_ascii_graphic()) {
         return Err("should be written as it is sent: percent-encoded, as %20".into());
     }
-    let path = text.trim_end_matches('/');
-    Ok(if path.is_empty() { "/" } else { path }.into())
+    Ok(text.into())
 }
 
 /// A host the way it is written, if any.
 pub(super) fn host_words(host: &Host) -> Option<String> {
     match host {
         Host::Any => None,
-        Host::Exact(host) => Some(host.clone()),
-        Host::Below(host) => Some(format!("*.{host}")),
+        host => Some(host.to_string()),
     }
 }
 
 fn words(matcher: &Matcher) -> String {
     let host = host_words(&matcher.host);
-    format!(
-        "{} {}",
-        host.as_deref().unwrap_or("every host"),
-        matcher.path
-    )
+    let host = host.as_deref().unwrap_or("every host");
+    match &matcher.path {
+        Path::Exact(path) => format!("{host} exactly {path}"),
+        Path::Prefix(path) => format!("{host} {path}"),
+    }
 }

@@ -10,7 +10,7 @@ use crate::discovery::Port;
 use crate::document;
 use crate::net::tls;
 use crate::proxy::Underscores;
-use crate::route::Host;
+use crate::route::{self, Host};
 use crate::snapshot::AllDraining;
 
 /// The smallest config with something of everything that the faults below are put into.
@@ -108,7 +108,7 @@ fn reads_the_smallest_config_with_defaults() {
     assert_eq!(listener.timeouts, server::Timeouts::default());
     assert_eq!(listener.limits, server::Limits::default());
     assert_eq!(config.routes[0].matcher.host, Host::Any);
-    assert_eq!(config.routes[0].matcher.path, "/");
+    assert_eq!(config.routes[0].matcher.path, route::Path::any());
     assert_eq!(config.services[0].settings.name.as_str(), "web");
     assert_eq!(
         *config.services[0].settings,
@@ -170,8 +170,13 @@ fn reads_every_key() {
         hosts,
         [exact, below, Host::Exact("[::1]".into()), Host::Any]
     );
-    assert_eq!(config.routes[0].matcher.path, "/api");
-    assert_eq!(config.routes[1].matcher.path, "/");
+    assert_eq!(
+        config.routes[0].matcher.path,
+        route::Path::Prefix("/api".into())
+    );
+    assert_eq!(config.routes[1].matcher.path, route::Path::any());
+    let one = route::Path::Exact("/api/".into());
+    assert_eq!(config.routes[2].matcher.path, one);
 
     let api = &config.services[0];
     let port = Some(Port::Name("http".into()));
@@ -240,7 +245,7 @@ listeners:
 routes:
   - { host: Shop.Example.com, path: /api/, service: api }
   - { host: "*.example.com", service: web }
-  - { host: "[::1]", service: web }
+  - { host: "[::1]", exact: /api/, service: web }
   - { service: third }
 services:
   - name: api
@@ -429,6 +434,7 @@ fn refuses_what_is_there_twice() {
             127.0.0.1:9901 | 127.0.0.1:9901\n  probes_address: 0.0.0.0:9901 | 14:19: probes_address: | of admin
             timeout: 30s | timeout: 30s\n  - { name: web, source: { list: [] } } | 12:13: name: | service web is there twice, first on line 7
             { service: web } | { service: web }\n  - { service: web, path: / } | 6:5: routes: | every host / is there twice, first on line 5
+            { service: web } | { service: web, exact: /a }\n  - { service: web, exact: /a } | 6:5: routes: | every host exactly /a is there twice, first on line 5
             - { service: web } | - { host: A.b, path: /x, service: web }\n  - { host: a.b, path: /x/, service: web } | 6:5: routes: | a.b /x is there twice
             file: { path: endpoints/web.yaml } | list: ["10.0.0.1:80", "10.0.0.1:80"] | 9:29: list: | 10.0.0.1:80 is there twice
         "#,
@@ -452,6 +458,9 @@ fn refuses_routes_that_lead_nowhere_or_can_never_match() {
             - { service: web } | - { service: web, path: /a?b } | 5:27: path: | queries
             - { service: web } | - { service: web, path: /a/* } | 5:27: path: | /api/x
             - { service: web } | - { service: web, path: /ü } | 5:27: path: | percent-encoded
+            - { service: web } | - { service: web, exact: a } | 5:28: exact: | begin with /
+            - { service: web } | - { service: web, exact: /a?b } | 5:28: exact: | queries
+            - { service: web } | - { service: web, exact: /a, path: /b } | 5:38: path: | stands beside exact
             - { service: web } | - web | 5:5: routes: | a mapping
         "#,
     );

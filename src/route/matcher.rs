@@ -1,6 +1,7 @@
 //! What a route asks of a request, and when two spellings of a host are the same.
 
 use std::borrow::Cow;
+use std::fmt;
 
 /// The hosts a route is for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -12,6 +13,26 @@ pub enum Host {
     /// Every host below this one: `*.example.com` is kept as `example.com` and matches `a.example.com` and
     /// `a.b.example.com`, not `example.com`.
     Below(String),
+    /// Every host exactly one label below this one: kept as `example.com` it matches `a.example.com`, not `a.b.example.com`.
+    Child(String),
+}
+
+/// The paths a route is for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Path {
+    /// One path, as it is written: `/api` matches neither `/api/` nor `/api/x`.
+    Exact(String),
+    /// A path's first elements: `/api` matches `/api` and `/api/x`, not `/apis`. `/` matches every path. A slash at the end
+    /// makes no difference.
+    Prefix(String),
+}
+
+impl Path {
+    /// Every path.
+    #[must_use]
+    pub fn any() -> Self {
+        Self::Prefix("/".into())
+    }
 }
 
 /// What a route asks of a request.
@@ -19,9 +40,28 @@ pub enum Host {
 pub struct Matcher {
     /// The host.
     pub host: Host,
-    /// The path's first elements: `/api` matches `/api` and `/api/x`, not `/apis`. `/` matches every path. A slash at the
-    /// end makes no difference.
-    pub path: String,
+    /// The path.
+    pub path: Path,
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("*"),
+            Self::Exact(host) => f.write_str(host),
+            Self::Below(domain) | Self::Child(domain) => write!(f, "*.{domain}"),
+        }
+    }
+}
+
+/// `host/path`, or `host=/path` when the path is exact.
+impl fmt::Display for Matcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.path {
+            Path::Exact(path) => write!(f, "{}={path}", self.host),
+            Path::Prefix(path) => write!(f, "{}{path}", self.host),
+        }
+    }
 }
 
 /// The host alone: without a port, the brackets of an IPv6 address and one trailing dot.

@@ -1,10 +1,10 @@
-//! Which service a request is for: the most specific host, then the longest path prefix.
+//! Which service a request is for: the most specific host, then the exact path, then the longest path prefix.
 //!
 //! A [`RouteTable`] is built once for a config and then only read. Finding a route allocates nothing unless the host has
 //! capitals, and its cost grows neither with the number of hosts (one look-up for the host itself and one for each domain
-//! above it) nor, to speak of, with the number of paths (a binary search). What a client sends cannot make it slow: no
-//! more domains are tried than the longest configured one has labels, and a path is only read as far as some prefix
-//! agrees with it.
+//! above it) nor, to speak of, with the number of paths (two binary searches). What a client sends cannot make it slow: no
+//! more domains are tried than the longest configured one has labels, and a path is only read as far as some route agrees
+//! with it.
 //!
 //! Host and path are decided together: a host whose paths do not match the request hides no wider host that does.
 
@@ -15,7 +15,7 @@ mod tests;
 
 use std::collections::HashMap;
 
-pub use matcher::{Host, Matcher};
+pub use matcher::{Host, Matcher, Path};
 
 use matcher::{bare, folded};
 use paths::Paths;
@@ -24,36 +24,51 @@ use paths::Paths;
 #[derive(Debug, Clone)]
 pub struct RouteTable<T> {
     exact: HashMap<Box<str>, Paths<T>>,
-    below: HashMap<Box<str>, Paths<T>>,
+    below: HashMap<Box<str>, Below<T>>,
     any: Paths<T>,
     /// The most labels that a host in `below` has.
     labels_max: usize,
+}
+
+/// What is routed below a domain.
+#[derive(Debug, Clone)]
+struct Below<T> {
+    /// Of hosts that have one label more than the domain.
+    child: Paths<T>,
+    /// Of all.
+    any: Paths<T>,
 }
 
 impl<T> RouteTable<T> {
     /// The table of these routes. Of two with the same matcher the first one wins.
     #[must_use]
     pub fn build(routes: impl IntoIterator<Item = (Matcher, T)>) -> Self {
-        let (mut exact, mut below) = (HashMap::new(), HashMap::new());
+        let mut exact: HashMap<_, Vec<_>> = HashMap::new();
+        let mut below: HashMap<_, [Vec<_>; 2]> = HashMap::new();
         let mut any = Vec::new();
         for (Matcher { host, path }, to) in routes {
             let paths: &mut Vec<_> = match host {
                 Host::Exact(host) => exact.entry(key(&host)).or_default(),
-                Host::Below(host) => below.entry(key(&host)).or_default(),
+                Host::Child(host) => &mut below.entry(key(&host)).or_default()[0],
+                Host::Below(host) => &mut below.entry(key(&host)).or_default()[1],
                 Host::Any => &mut any,
             };
             paths.push((path, to));
         }
+        let below_of = |paths: [Vec<_>; 2]| {
+            let [child, any] = paths.map(Paths::build);
+            Below { child, any }
+        };
         Self {
             labels_max: below.keys().map(|host| labels(host)).max().unwrap_or(0),
-            exact: by_host(exact),
-            below: by_host(below),
+            exact: by_host(exact, Paths::build),
+            below: by_host(below, below_of),
             any: Paths::build(any),
         }
     }
 
     /// Where a request goes: of all routes whose host and path match, the one with the most specific host (the host itself,
-    /// then the longest `*.` suffix, then any), and of those the one with the longest path.
+    /// then the longest `*.` suffix, then any), and of those the one for exactly this path, or else with the longest prefix.
     ///
     /// `host` is taken as the request has it: a port, capitals and a trailing dot make no difference. `path` is without its
     /// query.
@@ -78,7 +93,12 @@ impl<T> RouteTable<T> {
             .map(|(dot, _)| start + dot)
             // The host below needs a name of its own: ".example.com" is not one.
             .filter(|&dot| dot > 0)
-            .find_map(|dot| self.below.get(&host[dot + 1..])?.find(path))
+            .find_map(|dot| {
+                let below = self.below.get(&host[dot + 1..])?;
+                let is_child = !host[..dot].contains('.');
+                let child = is_child.then(|| below.child.find(path)).flatten();
+                child.or_else(|| below.any.find(path))
+            })
     }
 }
 
@@ -96,9 +116,7 @@ fn labels(host: &str) -> usize {
     host.split('.').count()
 }
 
-fn by_host<T>(routes: HashMap<Box<str>, Vec<(String, T)>>) -> HashMap<Box<str>, Paths<T>> {
-    routes
-        .into_iter()
-        .map(|(host, paths)| (host, Paths::build(paths)))
-        .collect()
+fn by_host<P, B>(routes: HashMap<Box<str>, P>, build: impl Fn(P) -> B) -> HashMap<Box<str>, B> {
+    let built = routes.into_iter().map(|(host, paths)| (host, build(paths)));
+    built.collect()
 }

@@ -1,4 +1,4 @@
-//! The path prefixes of one host, and the longest of them that a path begins with.
+//! The paths of one host: those matched exactly, and prefixes, of which the longest wins that a path begins with.
 //!
 //! The prefixes are sorted element by element, so that everything below a prefix stands together, right behind it: `/api`,
 //! `/api/x`, `/api-v2`. The last prefix that sorts no later than a path is either the answer, or the answer is one of those
@@ -6,10 +6,15 @@
 
 use std::cmp::Ordering;
 
+use super::Path;
+
 /// The routes of one host by path.
 #[derive(Debug, Clone)]
 pub(super) struct Paths<T> {
-    sorted: Vec<Prefix<T>>,
+    /// In the order of their bytes.
+    exact: Vec<(Box<str>, T)>,
+    /// In the order of their elements.
+    prefixes: Vec<Prefix<T>>,
 }
 
 #[derive(Debug, Clone)]
@@ -23,30 +28,45 @@ struct Prefix<T> {
 
 impl<T> Paths<T> {
     /// Of two with the same path the first one wins.
-    pub(super) fn build(routes: Vec<(String, T)>) -> Self {
-        let mut routes: Vec<(Box<str>, T)> = routes
-            .into_iter()
-            .map(|(path, to)| (path.trim_end_matches('/').into(), to))
-            .collect();
-        // Stable, so that of two equal ones the first stays.
-        routes.sort_by(|(a, _), (b, _)| by_element(a, b));
-        routes.dedup_by(|(later, _), (earlier, _)| later == earlier);
-        let mut sorted: Vec<Prefix<T>> = Vec::with_capacity(routes.len());
+    pub(super) fn build(routes: Vec<(Path, T)>) -> Self {
+        let mut exact: Vec<(Box<str>, T)> = Vec::new();
+        let mut prefixes: Vec<(Box<str>, T)> = Vec::new();
         for (path, to) in routes {
+            match path {
+                Path::Exact(path) => exact.push((path.into(), to)),
+                Path::Prefix(path) => prefixes.push((path.trim_end_matches('/').into(), to)),
+            }
+        }
+        // Stable, so that of two equal ones the first stays.
+        exact.sort_by(|(a, _), (b, _)| a.cmp(b));
+        exact.dedup_by(|(later, _), (earlier, _)| later == earlier);
+        prefixes.sort_by(|(a, _), (b, _)| by_element(a, b));
+        prefixes.dedup_by(|(later, _), (earlier, _)| later == earlier);
+        let mut sorted: Vec<Prefix<T>> = Vec::with_capacity(prefixes.len());
+        for (path, to) in prefixes {
             let last = sorted.len().checked_sub(1);
             let parent = longest(&sorted, last, &path);
             sorted.push(Prefix { path, parent, to });
         }
-        Self { sorted }
+        Self {
+            exact,
+            prefixes: sorted,
+        }
     }
 
-    /// The route with the longest prefix of this path.
+    /// The route for exactly this path, or else the one with its longest prefix.
     pub(super) fn find(&self, path: &str) -> Option<&T> {
+        if let Ok(found) = self
+            .exact
+            .binary_search_by(|(exact, _)| (**exact).cmp(path))
+        {
+            return Some(&self.exact[found].1);
+        }
         let later = self
-            .sorted
+            .prefixes
             .partition_point(|prefix| by_element(&prefix.path, path).is_le());
-        let found = longest(&self.sorted, later.checked_sub(1), path)?;
-        Some(&self.sorted[found].to)
+        let found = longest(&self.prefixes, later.checked_sub(1), path)?;
+        Some(&self.prefixes[found].to)
     }
 }
 

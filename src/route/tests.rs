@@ -2,8 +2,12 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// A path that begins with `=` is exact.
 fn at(host: Host, path: &str) -> Matcher {
-    let path = path.into();
+    let path = match path.strip_prefix('=') {
+        Some(path) => Path::Exact(path.into()),
+        None => Path::Prefix(path.into()),
+    };
     Matcher { host, path }
 }
 
@@ -38,6 +42,45 @@ fn the_most_specific_host_wins() {
     assert_eq!(routes.find("example.com", "/"), Some(&0));
     assert_eq!(routes.find(".example.com", "/"), Some(&0));
     assert_eq!(routes.find("", "/"), Some(&0));
+}
+
+fn child(host: &str) -> Host {
+    Host::Child(host.into())
+}
+
+#[test]
+fn a_child_has_one_label_and_comes_before_what_covers_any_depth() {
+    let routes = table(&[
+        (below("example.com"), "/"),
+        (child("example.com"), "/x"),
+        (child("b.example.com"), "/"),
+        (child("other"), "/"),
+    ]);
+    assert_eq!(routes.find("a.example.com", "/x"), Some(&1));
+    assert_eq!(routes.find("a.example.com", "/y"), Some(&0));
+    assert_eq!(routes.find("a.b.example.com", "/x"), Some(&2));
+    assert_eq!(routes.find("a.a.b.example.com", "/x"), Some(&0));
+    assert_eq!(routes.find("a.other:80", "/"), Some(&3));
+    assert_eq!(routes.find("a.b.other", "/"), None);
+    assert_eq!(routes.find("other", "/"), None);
+}
+
+#[test]
+fn an_exact_path_comes_before_every_prefix_of_its_host() {
+    let routes = table(&[
+        (Host::Any, "/api/x"),
+        (Host::Any, "=/api/x"),
+        (Host::Any, "=/api/"),
+        (Host::Any, "=/"),
+        (exact("a.test"), "/api"),
+    ]);
+    assert_eq!(routes.find("b.test", "/api/x"), Some(&1));
+    assert_eq!(routes.find("b.test", "/api/x/"), Some(&0));
+    assert_eq!(routes.find("b.test", "/api/"), Some(&2));
+    assert_eq!(routes.find("b.test", "/api"), None);
+    assert_eq!(routes.find("b.test", "/"), Some(&3));
+    assert_eq!(routes.find("b.test", ""), None);
+    assert_eq!(routes.find("a.test", "/api/x"), Some(&4));
 }
 
 #[test]
@@ -163,14 +206,22 @@ fn naive(routes: &[Matcher], host: &str, path: &str) -> Option<usize> {
             Host::Any => 0,
             Host::Below(parent) => {
                 let name = host.strip_suffix(parent.as_str())?.strip_suffix('.')?;
-                (!name.is_empty()).then_some(parent.len())?
+                (!name.is_empty()).then_some(2 * parent.len())?
+            }
+            Host::Child(parent) => {
+                let (name, rest) = host.split_once('.')?;
+                (!name.is_empty() && rest == parent).then_some(2 * parent.len() + 1)?
             }
             Host::Exact(exact) => (exact == host).then_some(usize::MAX)?,
         };
-        let prefix: Vec<&str> = matcher.path.split('/').filter(|e| !e.is_empty()).collect();
-        elements
-            .starts_with(&prefix)
-            .then_some((host, prefix.len()))
+        let path = match &matcher.path {
+            Path::Exact(exact) => (exact == path).then_some(usize::MAX)?,
+            Path::Prefix(prefix) => {
+                let prefix: Vec<&str> = prefix.split('/').filter(|e| !e.is_empty()).collect();
+                elements.starts_with(&prefix).then_some(prefix.len())?
+            }
+        };
+        Some((host, path))
     };
     let ranked = routes.iter().enumerate();
     let ranked = ranked.filter_map(|(index, matcher)| Some((rank(matcher)?, index)));
@@ -207,8 +258,13 @@ fn matcher() -> impl Strategy<Value = Matcher> {
         1 => Just(Host::Any),
         2 => name().prop_map(Host::Exact),
         2 => name().prop_map(Host::Below),
+        2 => name().prop_map(Host::Child),
     ];
-    (host, path()).prop_map(|(host, path)| Matcher { host, path })
+    let path = prop_oneof![
+        2 => path().prop_map(Path::Prefix),
+        1 => path().prop_map(Path::Exact),
+    ];
+    (host, path).prop_map(|(host, path)| Matcher { host, path })
 }
 
 proptest! {
@@ -228,7 +284,11 @@ proptest! {
 
     #[test]
     fn any_input_is_answered(host in ".{0,40}", path in ".{0,40}") {
-        let routes = table(&[(below("b.c"), "/a"), (exact("é"), "/"), (Host::Any, "/é")]);
+        let routes = table(&[(below("b.c"), "/a"),
+            (exact("é"), "/"),
+            (Host::Any, "/é"),
+            (Host::Any, "=/é"),
+            (child("é"), "/"),]);
         let _ = routes.find(&host, &path);
     }
 }

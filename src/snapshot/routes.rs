@@ -6,12 +6,12 @@ use arc_swap::{ArcSwap, Cache};
 
 use super::Service;
 use crate::endpoint::ServiceName;
-use crate::route::{Host, Matcher, RouteTable};
+use crate::route::{Matcher, RouteTable};
 
 /// A route that leads somewhere.
 #[derive(Debug)]
 pub struct Route {
-    /// `host/path`, for logs and reports.
+    /// `host/path`, for logs and reports; `host=/path` when the path is exact.
     pub label: Arc<str>,
     /// Where it leads.
     pub service: Arc<Service>,
@@ -57,7 +57,7 @@ impl Publisher {
     ) {
         let table = routes.iter().filter_map(|(matcher, name)| {
             let route = Route {
-                label: label(matcher),
+                label: matcher.to_string().into(),
                 service: find(name)?,
             };
             Some((matcher.clone(), route))
@@ -77,13 +77,4 @@ impl Reader {
     pub fn routes(&mut self) -> &Arc<Routes> {
         self.routes.load()
     }
-}
-
-fn label(matcher: &Matcher) -> Arc<str> {
-    let host = match &matcher.host {
-        Host::Any => "*".to_owned(),
-        Host::Exact(host) => host.clone(),
-        Host::Below(domain) => format!("*.{domain}"),
-    };
-    format!("{host}{}", matcher.path).into()
 }

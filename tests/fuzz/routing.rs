@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidegate::route::{Host, Matcher};
+use tidegate::route::{Host, Matcher, Path};
 
 use crate::dice::{pick, time};
 use crate::world::play;
@@ -47,7 +47,7 @@ fn routes() -> Vec<Matcher> {
     };
     let matcher = |(text, path): &(&str, &str)| Matcher {
         host: host(text),
-        path: (*path).into(),
+        path: Path::Prefix((*path).into()),
     };
     ROUTES.iter().map(matcher).collect()
 }

@@ -243,6 +243,6 @@ pub(crate) fn play(routes: impl FnOnce() -> Vec<Matcher>, case: impl AsyncFnOnce
 pub(crate) fn everything() -> Vec<Matcher> {
     vec![Matcher {
         host: tidegate::route::Host::Any,
-        path: "/".into(),
+        path: tidegate::route::Path::any(),
     }]
 }

@@ -39,6 +39,7 @@ mod reload;
 mod request;
 mod retry;
 mod rollout;
+mod routes;
 mod shutdown;
 mod smuggling;
 mod state;

@@ -16,7 +16,7 @@ use tidegate::discovery::{self, Heard, Observation, Observed, ObservedState, Obs
 use tidegate::drain::Cause;
 use tidegate::endpoint::EndpointKey;
 use tidegate::net::{Dialer, MemoryNet};
-use tidegate::route::{Host, Matcher};
+use tidegate::route::{Host, Matcher, Path};
 use tidegate::server::{self, Crowd, Door, Plan, Room};
 use tidegate::snapshot::{Publisher, ServiceSettings};
 use tidegate::telemetry::{AccessLog, Metrics};
@@ -239,7 +239,7 @@ impl World {
     pub(crate) async fn reload(&self, settings: ServiceSettings) {
         let everything = Matcher {
             host: Host::Any,
-            path: "/".into(),
+            path: Path::any(),
         };
         let desired = Desired {
             routes: vec![(everything, settings.name.clone())],
