@@ -39,7 +39,7 @@ use crate::control::{self, Desired, DesiredService, Handle};
 use crate::kubernetes::Cluster;
 use crate::server::{Plan, Room};
 use crate::snapshot::Publisher;
-use crate::telemetry::{AccessLog, AccessLogEnd, Format, Metrics};
+use crate::telemetry::{AccessLog, AccessLogEnd, Format, Metrics, log};
 use crate::worker::{Mail, mailboxes};
 use certificates::Certificates;
 use inherited::{Kind, Set};
@@ -53,12 +53,14 @@ use systemd::Systemd;
 use upgrade::Program;
 
 /// What is decided outside the config.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// How the access log looks.
     pub format: Format,
     /// Whether requests are logged at all; the demo has its own table.
     pub access_log: bool,
+    /// Whom a reload tells of another level; none when it was fixed outside the config.
+    pub log_level: Option<log::Level>,
 }
 
 /// Everything that has to be had before the first request: what can fail, fails here.
@@ -92,6 +94,7 @@ pub struct App {
     room: Arc<Room>,
     certificates: Certificates,
     threads: Vec<JoinHandle<()>>,
+    log_level: Option<log::Level>,
     log: Option<AccessLog>,
     log_end: Option<AccessLogEnd>,
     stop: CancellationToken,
@@ -229,6 +232,7 @@ impl Bound {
             probes: Arc::default(),
             admin_settings,
             threads,
+            log_level: options.log_level,
             log: Some(log),
             log_end,
             stop,

@@ -120,6 +120,13 @@ impl App {
             // A worker that is gone logs nothing.
             let _ = mail.send(Mail::Sample(config.access_log_sample)).await;
         }
+        match &self.log_level {
+            Some(level) => level.set(&config.log_level),
+            None if config.log_level != old.log_level => {
+                warn!(key = "log.level", "--log or TIDEGATE_LOG stays in force");
+            }
+            None => {}
+        }
         self.admin_settings
             .send_replace(Arc::new(config.admin.clone()));
         self.in_force.config = config;

@@ -62,6 +62,7 @@ fn serve(
                 Options {
                     format: Format::Text,
                     access_log: false,
+                    log_level: None,
                 },
                 None,
             )

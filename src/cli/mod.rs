@@ -58,15 +58,9 @@ pub struct Global {
     /// How log lines look [default: text in a terminal, json otherwise]
     #[arg(long, global = true, value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
-    /// What is logged: error, warn, info, debug, trace, or a filter as tidegate::pool=debug
-    #[arg(
-        long,
-        global = true,
-        value_name = "LEVEL",
-        env = "TIDEGATE_LOG",
-        default_value = "info"
-    )]
-    pub log: String,
+    /// What is logged: error, warn, info, debug, trace, or a filter as tidegate::pool=debug [default: log.level of the config]
+    #[arg(long, global = true, value_name = "LEVEL", env = "TIDEGATE_LOG")]
+    pub log: Option<String>,
 }
 
 /// How log lines look.

@@ -34,7 +34,8 @@ pub fn run(path: Option<&Path>, global: &Global) -> anyhow::Result<ExitCode> {
         None if io::stdout().is_terminal() => Format::Text,
         None => Format::Json,
     };
-    let log_end = telemetry::log::start(format, &global.log).map_err(anyhow::Error::msg)?;
+    let filter = global.log.as_ref().unwrap_or(&config.log_level);
+    let (log_end, log_level) = telemetry::log::start(format, filter).map_err(anyhow::Error::msg)?;
     tell_panics();
     for error in missing {
         tracing::warn!(error, "this process is less guarded than it should be");
@@ -46,6 +47,8 @@ pub fn run(path: Option<&Path>, global: &Global) -> anyhow::Result<ExitCode> {
     let options = Options {
         format,
         access_log: true,
+        // What was typed is for as long as this process lives.
+        log_level: global.log.is_none().then_some(log_level),
     };
     let code = runtime.block_on(async {
         let (predecessor, inherited) = Predecessor::meet().await?.unzip();

@@ -43,6 +43,7 @@ impl Config {
                 "upgrade_timeout": write_duration(self.shutdown.upgrade_timeout),
             },
             "access_log": { "sample": self.access_log_sample },
+            "log": { "level": self.log_level },
             "state_dir": self.state_dir.as_deref().map(written),
             "peers": peers(&self.admin.peers),
             "webhook": self.admin.webhook.map(|limit| json!({ "limit": write_duration(limit) })),

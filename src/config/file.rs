@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::document::{Fault, Faults, Item, Position, parse};
+use crate::telemetry::log;
 
 use super::addresses::Addresses;
 use super::files::{Files, Named};
@@ -79,6 +80,8 @@ fn config(root: &Item<'_>, path: &Path, files: &mut Files) -> Option<Config> {
         keys.optional("access_log"),
         process::access_log,
     );
+    let mut log_level = log::LEVEL.to_owned();
+    take(&mut log_level, keys.optional("log"), process::log_level);
     let mut reload_on_change = false;
     take(
         &mut reload_on_change,
@@ -110,6 +113,7 @@ fn config(root: &Item<'_>, path: &Path, files: &mut Files) -> Option<Config> {
         admin,
         shutdown,
         access_log_sample,
+        log_level,
         state_dir,
         reload_on_change,
         user,

@@ -57,6 +57,8 @@ pub struct Config {
     pub shutdown: Shutdown,
     /// The share of successful requests without a retry that is logged.
     pub access_log_sample: f64,
+    /// What is logged, unless the command line says so.
+    pub log_level: String,
     /// Where operators' drains are kept (P16).
     pub state_dir: Option<PathBuf>,
     /// Whether the config is read again when its file changes.

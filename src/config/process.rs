@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::admin::{self, Peers};
 use crate::document::{Item, Value, write_duration};
+use crate::telemetry::log;
 
 use super::Shutdown;
 use super::addresses::Addresses;
@@ -128,6 +129,24 @@ pub(super) fn access_log(item: &Item<'_>) -> Option<f64> {
     take(&mut sample, keys.optional("sample"), Item::fraction);
     keys.finish();
     Some(sample)
+}
+
+/// Reads `log`.
+pub(super) fn log_level(item: &Item<'_>) -> Option<String> {
+    let mut keys = item.mapping()?;
+    let mut level = log::LEVEL.to_owned();
+    take(&mut level, keys.optional("level"), |item| {
+        let text = item.name()?;
+        let judged = log::judge(text).map_err(|wrong| {
+            item.fault(format!(
+                "is {text:?}, should be error, warn, info, debug, trace, off or a filter as \
+                 info,tidegate::pool=debug: {wrong}"
+            ));
+        });
+        judged.is_ok().then(|| text.to_owned())
+    });
+    keys.finish();
+    Some(level)
 }
 
 /// Reads `workers`: a number of threads, or `auto`, which is one for each core.

@@ -221,6 +221,7 @@ fn reads_every_key() {
     assert_eq!(config.admin.hosts, ["tidegate.internal"]);
     assert_eq!(config.shutdown.wait_period, Duration::ZERO);
     assert_eq!(config.access_log_sample, 0.25);
+    assert_eq!(config.log_level, "warn,tidegate::pool=debug");
     assert!(config.reload_on_change);
     assert_eq!(config.workers, Some(4));
 }
@@ -288,6 +289,7 @@ admin:
   hook_token_file: token
 shutdown: { wait_period: 0s, grace_period: 1s, upgrade_timeout: 5s }
 access_log: { sample: 0.25 }
+log: { level: "warn,tidegate::pool=debug" }
 state_dir: state
 peers: [10.0.0.1:9902]
 webhook: { limit: 20s }
@@ -365,6 +367,9 @@ fn refuses_values_of_the_wrong_kind() {
             workers: 0 | 12:10: workers: | auto or a number from 1 to 512
             workers: "4" | 12:10: workers: | auto or a number
             access_log: { sample: 2 } | 12:23: sample: | 0.0 to 1.0
+            log: { level: inof } | 12:15: level: | "inof" is no level
+            log: { level: "tidegate=loud" } | 12:15: level: | error, warn, info, debug, trace, off or a filter
+            log: { lavel: info } | 12:8: lavel: | did you mean level?
             reload_on_change: yes | 12:19: reload_on_change: | true or false
         "#,
     );

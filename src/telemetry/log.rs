@@ -3,10 +3,11 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry, reload};
 
 use super::sink::{Drainpipe, Sink};
 
@@ -19,6 +20,15 @@ pub enum Format {
     Json,
 }
 
+/// What is logged when nobody says otherwise.
+pub const LEVEL: &str = "info";
+
+/// What is logged, to be changed while it runs; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Level {
+    filter: reload::Handle<EnvFilter, Registry>,
+}
+
 /// The end of the log, for whoever waits for the last line.
 #[derive(Debug)]
 pub struct LogEnd {
@@ -29,10 +39,11 @@ pub struct LogEnd {
 ///
 /// # Errors
 /// When `filter` is no filter (its text says what is wrong), or the thread cannot be started.
-pub fn start(format: Format, filter: &str) -> Result<LogEnd, String> {
+pub fn start(format: Format, filter: &str) -> Result<(LogEnd, Level), String> {
     let filter = EnvFilter::try_new(filter).map_err(|wrong| {
         format!("log filter {filter:?}: {wrong}; as `info` or `tidegate=debug`")
     })?;
+    let (filter, handle) = reload::Layer::new(filter);
     let (sink, pipe) = Sink::start(
         "tidegate-log",
         io::stderr(),
@@ -48,7 +59,37 @@ pub fn start(format: Format, filter: &str) -> Result<LogEnd, String> {
         Format::Json => registry.with(layer.json().flatten_event(true)).try_init(),
     };
     started.map_err(|error| format!("the log cannot be started: {error}"))?;
-    Ok(LogEnd { pipe: Some(pipe) })
+    Ok((LogEnd { pipe: Some(pipe) }, Level { filter: handle }))
+}
+
+/// Judges a level or filter of a config. A word that is no level would be the name of a module to `tracing`, and everything
+/// else silent; here it is taken for the slip that it is.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn judge(filter: &str) -> Result<(), String> {
+    let parts = || filter.split(',').map(str::trim);
+    let slip = |part: &&str| {
+        let level = part.parse::<LevelFilter>().is_ok();
+        part.is_empty() || (!level && !part.contains(['=', '[']))
+    };
+    if let Some(part) = parts().find(slip) {
+        return Err(format!("{part:?} is no level"));
+    }
+    match EnvFilter::try_new(filter) {
+        Ok(_) => Ok(()),
+        Err(wrong) => Err(wrong.to_string()),
+    }
+}
+
+impl Level {
+    /// Logs by another level or filter from now on. One that [`judge`] does not pass changes nothing.
+    pub fn set(&self, filter: &str) {
+        if let Ok(filter) = EnvFilter::try_new(filter) {
+            // It fails only without a subscriber, and then there is no log.
+            let _ = self.filter.reload(filter);
+        }
+    }
 }
 
 impl LogEnd {
@@ -100,6 +141,35 @@ impl Drop for LineWriter {
     fn drop(&mut self) {
         if !self.line.is_empty() {
             self.sink.put(std::mem::take(&mut self.line));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tells_a_level_from_a_slip() {
+        for good in [
+            "info",
+            "WARN",
+            "off",
+            "tidegate::pool=debug",
+            "warn,tidegate=trace",
+            "[span]=info",
+        ] {
+            assert_eq!(judge(good), Ok(()), "{good}");
+        }
+        for slip in [
+            "inof",
+            "",
+            "warn,",
+            "tidegate",
+            "tidegate=loud",
+            "warn,debgu",
+        ] {
+            assert!(judge(slip).is_err(), "{slip}");
         }
     }
 }

@@ -291,6 +291,35 @@ fn reloads_one_after_the_other_lose_nothing() {
     client.join().unwrap();
 }
 
+#[test]
+fn the_log_level_changes_unless_it_was_typed() {
+    let a = Endpoint::start("a");
+    let (info, warn) = ("log: { level: info }", "log: { level: warn }");
+    let setup = Setup::of(&[&a]).rest(info);
+    let text = setup.text();
+    let tidegate = setup.start();
+    assert_eq!(tidegate.reload(&text.replace(info, warn)), "success");
+    assert_eq!(tidegate.tells("reloaded"), 0, "it is below the new level");
+    assert_eq!(tidegate.reload(&text), "success");
+    eventually("it tells again", || {
+        (tidegate.tells("reloaded") == 1).then_some(())
+    });
+    let slip = text.replace(info, "log: { level: inof }");
+    assert_eq!(tidegate.reload(&slip), "error");
+    let told = tidegate.admin("GET", "/api/v1/config").ok();
+    assert_eq!(told["config"]["log"]["level"], "info");
+    let fault = &told["last_reload"]["errors"][0];
+    assert!(fault.to_string().contains("level: is "), "{fault}");
+
+    let typed = Setup::of(&[&a]).rest(info).argument("--log=info");
+    let text = typed.text();
+    let tidegate = typed.start();
+    assert_eq!(tidegate.reload(&text.replace(info, warn)), "success");
+    eventually("the typed one stays", || {
+        (tidegate.tells("reloaded") == 1 && tidegate.tells("log.level") == 1).then_some(())
+    });
+}
+
 /// `TIDEGATE_RELOADS` says how many; a thousand take some minutes.
 #[test]
 fn reloads_in_a_row_disturb_nobody_and_leave_nothing_behind() {

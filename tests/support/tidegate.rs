@@ -50,9 +50,9 @@ impl Tidegate {
         let mut process = command
             .args(["run", "-c"])
             .arg(&path)
-            .args(["--log", "info"])
             .args(arguments)
             // The cluster of a test, and never that of the person who runs it.
+            .env_remove("TIDEGATE_LOG")
             .env("KUBECONFIG", dir.path().join("kubeconfig"))
             .stdout(stdout.unwrap_or_else(Stdio::piped))
             .stderr(Stdio::piped())
