@@ -67,6 +67,7 @@ impl App {
             } => {}
         }
         self.probes.accepting.store(false, Ordering::SeqCst);
+        self.report_last(last_words(plan.end) / 4).await;
         self.finish(last_words(plan.end) / 2).await;
         let lost = self.flush(last_words(plan.end));
         info!(
@@ -76,6 +77,21 @@ impl App {
             took_ms = plan.signal.elapsed().as_millis() as u64,
             "tidegate has left"
         );
+    }
+
+    /// Has the process that has taken over hear of the last drains.
+    async fn report_last(&mut self, limit: Duration) {
+        let Some((last, touch)) = self.touch.take() else {
+            return;
+        };
+        let said = async {
+            // The writer takes note of what has ended before it answers.
+            let _ = self.handle.told().await;
+            last.cancel();
+            let _ = touch.await;
+        };
+        // What is not heard by then stands in the log alone.
+        let _ = tokio::time::timeout(limit, said).await;
     }
 
     /// Ends the threads and tasks. The admin side answers until here.

@@ -19,11 +19,12 @@ use std::net::TcpListener;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -93,12 +94,14 @@ pub struct App {
     systemd: Systemd,
     room: Arc<Room>,
     certificates: Certificates,
-    threads: Vec<JoinHandle<()>>,
+    threads: Vec<thread::JoinHandle<()>>,
     log_level: Option<log::Level>,
     log: Option<AccessLog>,
     log_end: Option<AccessLogEnd>,
     stop: CancellationToken,
     tasks: TaskTracker,
+    /// How the process that has taken over hears of the drains that end here; cancelled when there are no more.
+    touch: Option<(CancellationToken, JoinHandle<()>)>,
 }
 
 /// Sockets that nobody accepts on yet.
@@ -237,6 +240,7 @@ impl Bound {
             log_end,
             stop,
             tasks,
+            touch: None,
         };
         app.certificates
             .follow_services(&app.in_force.config().services);

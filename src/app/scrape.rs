@@ -66,7 +66,8 @@ impl Scrape {
             services.push(totals.service);
         }
         if self.per_endpoint {
-            for service in self.handle.services().await.unwrap_or_default() {
+            // Their series go with the endpoint, and only this process knows when its own is gone.
+            for service in self.handle.alone().services().await.unwrap_or_default() {
                 self.endpoints(&service);
             }
         }

@@ -378,17 +378,17 @@ impl Writer {
         self.sweep(&service, &key);
     }
 
+    /// A drain of the process before this one is over. Its log has told so; nobody scrapes or asks it any more.
+    pub(super) fn adopt(&mut self, report: Report) {
+        let report = Arc::new(report);
+        self.count(report.clone());
+        self.tell(EventKind::DrainEnd(report));
+    }
+
     fn keep(&mut self, report: Arc<Report>) {
         let outcome = report.outcome.unwrap_or(Outcome::Clean);
         let took = report.took.unwrap_or_default();
         let counts = report.counts;
-        let cut = [
-            ("request", counts.cut.request),
-            ("stream", counts.cut.stream),
-            ("tunnel", counts.cut.tunnel),
-        ];
-        self.metrics
-            .drain_ended(report.service.as_str(), outcome.as_str(), took, &cut);
         info!(
             service = %report.service,
             endpoint = %report.key,
@@ -407,6 +407,27 @@ impl Writer {
             started_after_affinity = counts.started_after.affinity,
             "drain over"
         );
+        self.count(report);
+    }
+
+    fn count(&mut self, report: Arc<Report>) {
+        // A service that is no more has no series, either.
+        if self.services.contains_key(&report.service) {
+            let outcome = report.outcome.unwrap_or(Outcome::Clean);
+            let cut = report.counts.cut;
+            let cut = [
+                ("request", cut.request),
+                ("stream", cut.stream),
+                ("tunnel", cut.tunnel),
+            ];
+            let took = report.took.unwrap_or_default();
+            self.metrics
+                .drain_ended(report.service.as_str(), outcome.as_str(), took, &cut);
+        }
+        if let Some(heir) = &self.heir {
+            // An error means that it is gone.
+            let _ = heir.send(report.clone());
+        }
         self.reports.push_front(report);
         self.reports.truncate(self.settings.reports);
     }

@@ -1,7 +1,7 @@
 //! The process before this one, after an upgrade, while it finishes what it has: answers about drains speak for both.
 //!
-//! It still serves connections of its own, so a drain that only this process knew would not be one. When it is gone, so is
-//! its work.
+//! It still serves connections of its own, so a drain that only this process knew would not be one, and what is shown of
+//! endpoints and drains would leave out half. When it is gone, so is its work; the reports of its drains come here as they end.
 
 use std::time::Duration;
 
@@ -9,8 +9,9 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
 use super::handle::{DrainAnswer, DrainRequest, PodAnswer, PodName};
-use super::view::State;
+use super::view::{EndpointView, RunningDrain, State};
 use crate::drain::Cut;
+use crate::endpoint::ServiceName;
 
 /// A way to it; cheap to clone.
 #[derive(Debug, Clone)]
@@ -24,7 +25,7 @@ pub struct ElderAsk {
     /// What.
     pub wish: ElderWish,
     /// Its word.
-    pub answer: oneshot::Sender<ElderWord>,
+    pub answer: oneshot::Sender<ElderAnswer>,
 }
 
 /// What the process before this one is asked to do as well.
@@ -41,6 +42,21 @@ pub enum ElderWish {
     },
     /// Drain a pod, and answer within this.
     DrainPod(PodName, Duration),
+    /// Tell what it has in flight and connected.
+    Lives,
+    /// Tell its running drains.
+    Running,
+}
+
+/// What it says.
+#[derive(Debug, Clone)]
+pub enum ElderAnswer {
+    /// How a drain stands.
+    Drain(ElderWord),
+    /// Lives with work or connections.
+    Lives(Vec<(ServiceName, EndpointView)>),
+    /// Its running drains.
+    Running(Vec<RunningDrain>),
 }
 
 /// How a drain stands there.
@@ -64,25 +80,51 @@ pub fn elder() -> (Elder, mpsc::Receiver<ElderAsk>) {
 }
 
 impl Elder {
-    /// None when it has nothing to do with that, or is gone.
+    /// How a drain stands there, which it is asked for as well. None when it has nothing to do with that, or is gone.
     pub(super) async fn ask(&self, wish: ElderWish) -> Option<ElderWord> {
+        match self.answer(wish).await? {
+            Some(ElderAnswer::Drain(word)) => Some(word),
+            Some(_) => None,
+            None => {
+                warn!("the process before this one does not answer; it counts as not drained");
+                Some(ElderWord::UNKNOWN)
+            }
+        }
+    }
+
+    /// What it has in flight and connected.
+    pub(super) async fn lives(&self) -> Vec<(ServiceName, EndpointView)> {
+        match self.answer(ElderWish::Lives).await.flatten() {
+            Some(ElderAnswer::Lives(lives)) => lives,
+            _ => Vec::new(),
+        }
+    }
+
+    /// Its running drains.
+    pub(super) async fn running(&self) -> Vec<RunningDrain> {
+        match self.answer(ElderWish::Running).await.flatten() {
+            Some(ElderAnswer::Running(running)) => running,
+            _ => Vec::new(),
+        }
+    }
+
+    /// None when it is gone or drops the question, an empty answer when it takes too long.
+    async fn answer(&self, wish: ElderWish) -> Option<Option<ElderAnswer>> {
         let patience = match &wish {
             // It has a deadline of its own, and its end is an answer.
             ElderWish::Drain(request) if request.wait => None,
             ElderWish::Drain(_) | ElderWish::Undrain { .. } => Some(PATIENCE),
+            ElderWish::Lives | ElderWish::Running => Some(PATIENCE),
             ElderWish::DrainPod(_, limit) => Some(*limit),
         };
         let (answer, answered) = oneshot::channel();
         self.asks.send(ElderAsk { wish, answer }).await.ok()?;
         let Some(patience) = patience else {
-            return answered.await.ok();
+            return answered.await.ok().map(Some);
         };
         match tokio::time::timeout(patience, answered).await {
-            Ok(word) => word.ok(),
-            Err(_) => {
-                warn!("the process before this one does not answer; it counts as not drained");
-                Some(ElderWord::UNKNOWN)
-            }
+            Ok(answer) => answer.ok().map(Some),
+            Err(_) => Some(None),
         }
     }
 }

@@ -11,7 +11,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use super::Desired;
 use super::elder::{Elder, ElderWish};
 use super::view::{DrainsView, Event, EventKind, ServiceView, State};
-use crate::drain::{Cause, Cut, LimitedBy};
+use crate::drain::{Cause, Cut, LimitedBy, Report};
 use crate::endpoint::{EndpointKey, ServiceName};
 
 /// A way to the writer; cheap to clone.
@@ -157,11 +157,24 @@ pub(crate) enum Request {
     Reload(Desired, oneshot::Sender<()>),
     /// What the process after this one is to know.
     Tell(oneshot::Sender<Value>),
-    HandOver(oneshot::Sender<Value>),
+    HandOver(oneshot::Sender<Legacy>),
     GoOn,
-    Inherit(Value, oneshot::Sender<()>),
+    Inherit(Value, Vec<Report>, oneshot::Sender<()>),
+    /// A drain of the process before this one is over.
+    Adopt(Box<Report>),
     /// Asked by the process after this one.
     Relayed(Box<Self>),
+}
+
+/// What a process leaves to the one that follows it.
+#[derive(Debug)]
+pub struct Legacy {
+    /// Every drain that was asked for, as it stands.
+    pub drains: Value,
+    /// The reports of drains that are over, the newest first.
+    pub reports: Vec<Arc<Report>>,
+    /// Those of drains that end from now on.
+    pub ends: mpsc::UnboundedReceiver<Arc<Report>>,
 }
 
 /// A service in numbers, for metrics.
@@ -201,6 +214,15 @@ impl Handle {
         }
     }
 
+    /// The same, whose answers speak for this process alone.
+    #[must_use]
+    pub fn alone(&self) -> Self {
+        Self {
+            elder: None,
+            ..self.clone()
+        }
+    }
+
     /// The same, for what the process after this one asks.
     #[must_use]
     pub fn relay(&self) -> Self {
@@ -208,24 +230,6 @@ impl Handle {
             relays: true,
             ..self.clone()
         }
-    }
-
-    /// Every service.
-    ///
-    /// # Errors
-    /// [`HandleError::Leaving`].
-    pub async fn services(&self) -> Result<Vec<ServiceView>, HandleError> {
-        self.ask(Request::Services).await
-    }
-
-    /// One service.
-    ///
-    /// # Errors
-    /// [`HandleError::NoService`], [`HandleError::Leaving`].
-    pub async fn service(&self, name: &str) -> Result<ServiceView, HandleError> {
-        self.ask(|answer| Request::Service(name.into(), answer))
-            .await?
-            .ok_or_else(|| HandleError::NoService(name.into()))
     }
 
     /// Drains an endpoint. The answer means P1, unless its reason is `fallback`.
@@ -285,28 +289,12 @@ impl Handle {
         Ok(answer)
     }
 
-    /// The drains under way and those that are over.
-    ///
-    /// # Errors
-    /// [`HandleError::Leaving`].
-    pub async fn drains(&self) -> Result<DrainsView, HandleError> {
-        self.ask(Request::Drains).await
-    }
-
     /// The services whose sources have not delivered their first set.
     ///
     /// # Errors
     /// [`HandleError::Leaving`].
     pub async fn waiting_for(&self) -> Result<Vec<ServiceName>, HandleError> {
         self.ask(Request::Ready).await
-    }
-
-    /// Every service in numbers.
-    ///
-    /// # Errors
-    /// [`HandleError::Leaving`].
-    pub async fn totals(&self) -> Result<Vec<Totals>, HandleError> {
-        self.ask(Request::Totals).await
     }
 
     /// Makes the services and routes those of a config; answers when they are in force.
@@ -325,11 +313,12 @@ impl Handle {
         self.ask(Request::Tell).await
     }
 
-    /// The same as they stand now; from here on only that process may ask for more, by a [relay](Self::relay).
+    /// The same as they stand now, and the reports; from here on only that process may ask for more, by a
+    /// [relay](Self::relay).
     ///
     /// # Errors
     /// [`HandleError::Leaving`].
-    pub async fn hand_over(&self) -> Result<Value, HandleError> {
+    pub async fn hand_over(&self) -> Result<Legacy, HandleError> {
         self.ask(Request::HandOver).await
     }
 
@@ -339,12 +328,20 @@ impl Handle {
         let _ = self.requests.send(Request::GoOn).await;
     }
 
-    /// Takes the drains that were asked for in the process before this one, as they stand now.
+    /// Takes the drains that were asked for in the process before this one, as they stand now, and the reports of those that
+    /// are over, the newest first.
     ///
     /// # Errors
     /// [`HandleError::Leaving`].
-    pub async fn inherit(&self, drains: Value) -> Result<(), HandleError> {
-        self.ask(|answer| Request::Inherit(drains, answer)).await
+    pub async fn inherit(&self, drains: Value, reports: Vec<Report>) -> Result<(), HandleError> {
+        self.ask(|answer| Request::Inherit(drains, reports, answer))
+            .await
+    }
+
+    /// A drain of the process before this one is over: it is counted and shown here.
+    pub async fn adopt(&self, report: Report) {
+        // An error means that we leave.
+        let _ = self.requests.send(Request::Adopt(Box::new(report))).await;
     }
 
     /// What happens from now on. A listener that falls behind loses the oldest.
@@ -362,7 +359,7 @@ impl Handle {
         }));
     }
 
-    async fn ask<T>(
+    pub(super) async fn ask<T>(
         &self,
         request: impl FnOnce(oneshot::Sender<T>) -> Request,
     ) -> Result<T, HandleError> {

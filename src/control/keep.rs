@@ -14,8 +14,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
+use super::handle::Legacy;
 use super::registry::{Asked, Entry};
 use super::writer::Writer;
 use crate::drain::Cause;
@@ -281,9 +283,15 @@ impl Writer {
 
     /// Every drain that was asked for, for the process that follows. From now on it keeps them, and this one takes no more
     /// wishes but its successor's.
-    pub(super) fn hand_over(&mut self) -> Value {
+    pub(super) fn hand_over(&mut self) -> Legacy {
         self.keeper.handed_over = true;
-        self.told()
+        let (heir, ends) = mpsc::unbounded_channel();
+        self.heir = Some(heir);
+        Legacy {
+            drains: self.told(),
+            reports: self.reports.iter().cloned().collect(),
+            ends,
+        }
     }
 
     /// Every drain that was asked for.
@@ -294,6 +302,7 @@ impl Writer {
     /// Nobody follows after all.
     pub(super) fn go_on(&mut self) {
         self.keeper.handed_over = false;
+        self.heir = None;
         // Whoever did not make it may have written.
         self.keeper.changed = true;
         self.keeper.save();

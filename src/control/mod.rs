@@ -11,6 +11,7 @@
 //! * `suspects`: what a list may only have missed (P9).
 //! * `keep`: what an operator has said, on the disk (P16).
 //! * `elder`: the process before this one, while it still finishes: an answer speaks for both.
+//! * `shown`: what is shown of services and drains, by both.
 //! * `writer`: the loop.
 
 mod checks;
@@ -23,6 +24,7 @@ mod reconcile;
 mod registry;
 mod reload;
 mod requests;
+mod shown;
 mod sources;
 mod suspects;
 mod view;
@@ -35,11 +37,11 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-pub use elder::{Elder, ElderAsk, ElderWish, ElderWord, elder};
+pub use elder::{Elder, ElderAnswer, ElderAsk, ElderWish, ElderWord, elder};
 #[cfg(test)]
 pub(crate) use handle::Request;
 pub use handle::{
-    DrainAnswer, DrainRequest, Handle, HandleError, PodAnswer, PodName, PodRequest, Totals,
+    DrainAnswer, DrainRequest, Handle, HandleError, Legacy, PodAnswer, PodName, PodRequest, Totals,
     UndrainAnswer,
 };
 pub use view::{

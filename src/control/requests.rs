@@ -1,5 +1,6 @@
 //! What is asked of the writer, and how it answers.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::oneshot;
@@ -72,8 +73,11 @@ impl Writer {
             Request::Tell(answer) => drop(answer.send(self.told())),
             Request::HandOver(answer) => drop(answer.send(self.hand_over())),
             Request::GoOn => self.go_on(),
-            Request::Inherit(drains, answer) => {
+            Request::Adopt(report) => self.adopt(*report),
+            Request::Inherit(drains, reports, answer) => {
                 self.inherit(&drains);
+                self.reports.extend(reports.into_iter().map(Arc::new));
+                self.reports.truncate(self.settings.reports);
                 let _ = answer.send(());
             }
             Request::Relayed(request) => self.request(*request),

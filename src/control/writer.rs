@@ -66,6 +66,8 @@ pub struct Writer {
     pub(super) lives: HashMap<EndpointId, (ServiceName, EndpointKey)>,
     pub(super) plan: Plan,
     pub(super) reports: VecDeque<Arc<Report>>,
+    /// Where the reports of drains go that end once another process has taken over.
+    pub(super) heir: Option<mpsc::UnboundedSender<Arc<Report>>>,
     pub(super) waiters: Vec<Waiter>,
     /// Pods that other replicas drain and that have not been seen here yet (P15).
     pub(super) expected: Uids,
@@ -135,6 +137,7 @@ impl Writer {
             lives: HashMap::new(),
             plan: Plan::default(),
             reports: VecDeque::new(),
+            heir: None,
             waiters: Vec::new(),
             expected: Uids::default(),
             pod_deadlines: BTreeSet::new(),

@@ -90,6 +90,22 @@ impl Cause {
         }
     }
 
+    /// The cause of a [teller](Self::teller).
+    #[must_use]
+    pub fn told_by(word: &str) -> Option<Self> {
+        [
+            Self::Operator,
+            Self::Hook,
+            Self::Webhook,
+            Self::Source,
+            Self::Pod,
+            Self::Removed,
+            Self::Route,
+        ]
+        .into_iter()
+        .find(|cause| cause.teller() == word)
+    }
+
     /// Whether somebody asked for it, who can take it back.
     #[must_use]
     pub const fn is_asked(self) -> bool {

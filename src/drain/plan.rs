@@ -33,6 +33,14 @@ impl LimitedBy {
             Self::Pod => "pod",
         }
     }
+
+    /// What a word means.
+    #[must_use]
+    pub fn named(word: &str) -> Option<Self> {
+        [Self::Operator, Self::Endpoint, Self::Service, Self::Pod]
+            .into_iter()
+            .find(|by| by.as_str() == word)
+    }
 }
 
 /// A deadline and what set it (P5).

@@ -28,6 +28,14 @@ impl Outcome {
             Self::Cancelled => "cancelled",
         }
     }
+
+    /// What a word means.
+    #[must_use]
+    pub fn named(word: &str) -> Option<Self> {
+        [Self::Clean, Self::Cut, Self::Cancelled]
+            .into_iter()
+            .find(|outcome| outcome.as_str() == word)
+    }
 }
 
 /// What was cut, by kind.

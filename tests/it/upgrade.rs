@@ -206,6 +206,71 @@ fn a_drain_speaks_for_the_old_process_too() {
 }
 
 #[test]
+fn what_is_told_of_drains_covers_the_old_process_until_it_is_gone() {
+    let (a, b) = (Endpoint::start("a"), Endpoint::start("b"));
+    let mut tidegate = Setup::of(&[&a, &b]).start();
+    tidegate.drain("b", "?wait=true");
+    tidegate.undrain("b");
+    let before = tidegate.report("b");
+    tidegate.drain("b", "?wait=true");
+    let mut client = tidegate.connect();
+    client.ask("/held");
+    let exchange = a.held();
+    let old = tidegate.upgrade();
+
+    let told = tidegate.admin("GET", "/api/v1/drains").ok();
+    let done = told["drains"].as_array().unwrap();
+    assert!(done.contains(&before), "what was over before: {told:#}");
+    let a_now = tidegate.is("a", "ready");
+    assert_eq!(a_now["in_flight"], 1, "{a_now}");
+    assert!(a_now["connections"].as_u64() >= Some(1), "{a_now}");
+    let in_flight = "tidegate_in_flight{service=\"web\"}";
+    assert_eq!(tidegate.metric(in_flight), Some(1.0));
+
+    tidegate.undrain("b");
+    let events = tidegate.events();
+    let drains = "tidegate_drains_total{outcome=\"clean\",service=\"web\"}";
+    let so_far = tidegate.metric(drains).unwrap_or_default();
+    tidegate.drain("a", "");
+    assert_eq!(tidegate.lives("a")[0]["state"], "draining", "not over");
+    let told = tidegate.admin("GET", "/api/v1/drains").ok();
+    let holds = |it: &serde_json::Value| it["held_by"][0]["kind"] == "request";
+    assert!(
+        told["running"].as_array().unwrap().iter().any(holds),
+        "{told:#}"
+    );
+    exchange.answer("done");
+    assert_eq!(client.response().text(), "done");
+    let ended = events.wait_for("the old one's drain is over", |event| {
+        event["event"] == "drain_end" && event["report"]["finished"] == 1
+    });
+    assert_eq!(tidegate.report("a"), ended["report"], "the newest");
+    assert_eq!(tidegate.metric(drains), Some(so_far + 2.0), "one of each");
+    assert_eq!(tidegate.ended(old), Some(0));
+    let told = tidegate.admin("GET", "/api/v1/drains").ok();
+    assert_eq!(told["running"].as_array().unwrap().len(), 0);
+    assert_eq!(tidegate.report("a"), ended["report"], "it outlasts it");
+}
+
+#[test]
+fn what_the_old_process_cuts_at_its_own_end_is_told_by_the_new_one() {
+    let (a, b) = (Endpoint::start("a"), Endpoint::start("b"));
+    let setup = Setup::of(&[&a]).rest("shutdown: { wait_period: 0s, grace_period: 2s }");
+    let mut tidegate = setup.start();
+    let mut client = tidegate.connect();
+    client.ask("/held");
+    let _exchange = a.held();
+    tidegate.file().set(&[a.line(""), b.line("")]);
+    tidegate.is("b", "ready");
+    let old = tidegate.upgrade();
+    tidegate.drain("a", "");
+    assert_eq!(client.response().status, 504);
+    assert_eq!(tidegate.ended(old), Some(0));
+    let report = tidegate.report("a");
+    assert_eq!(report["in_flight_at_start"], 1, "{report:#}");
+}
+
+#[test]
 fn an_operators_drain_outlasts_an_upgrade_with_and_without_a_state_dir() {
     for rest in ["", "state_dir: state"] {
         let (a, b) = (Endpoint::start("a"), Endpoint::start("b"));

@@ -68,7 +68,12 @@ fn writer(asked: &Arc<Mutex<Vec<String>>>) -> impl FnMut(Ask) + Send + 'static {
                 done: vec![Arc::new(report())],
             })),
             Ask::Ready(answer) => drop(answer.send(vec![])),
-            Ask::Tell(_) | Ask::HandOver(_) | Ask::GoOn | Ask::Inherit(..) | Ask::Relayed(_) => {
+            Ask::Tell(_)
+            | Ask::HandOver(_)
+            | Ask::GoOn
+            | Ask::Inherit(..)
+            | Ask::Adopt(_)
+            | Ask::Relayed(_) => {
                 panic!("no call asks for that")
             }
         }

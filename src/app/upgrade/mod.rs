@@ -6,14 +6,17 @@
 //! old                                        new
 //!  │ version, sockets, drains, waiting ──────▶│ reads its config, binds what is new, hears its sources
 //!  │◀───────────────────────────────── ready │ nothing is accepted yet
+//!  │ reports of drains that are over ────────▶│
 //!  │ take: the drains as they stand ─────────▶│ takes no wishes any more ─ accepts, answers on the admin side
 //!  │◀─────────────────────────────── serving │
-//!  │ stops accepting, drains without waiting  │ asks the old one about each drain, too, until it is gone
+//!  │ stops accepting, drains without waiting  │ asks the old one about its drains and work, too, until it is gone
+//!  │ the report of each drain that ends ─────▶│ counts and shows it as its own
 //! ```
 //!
 //! Until `serving` the old one accepts as ever: whatever ends the new one before, nobody has noticed. Both accept on the
 //! same sockets for a moment, and the kernel's queues are never without somebody who empties them.
 
+mod letters;
 mod predecessor;
 mod program;
 mod relay;
@@ -27,6 +30,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use super::inherited::{Kind, Set};
@@ -38,7 +42,7 @@ use crate::net::Courier;
 use successor::Dowry;
 
 /// What both have to speak. Another number is refused, and the old one goes on.
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 
 /// Set for the new process, to the old one's id.
 const MARK: &str = "TIDEGATE_UPGRADE_FROM";
@@ -108,11 +112,13 @@ impl App {
             successor.signal(rustix::process::Signal::HUP);
         }
         let (handle, tasks) = (self.handle.clone(), self.tasks.clone());
-        let stop = self.stop.clone();
-        self.tasks.spawn_local(async move {
-            stop.run_until_cancelled(successor.stay_in_touch(handle, tasks))
-                .await
+        let (stop, last) = (self.stop.clone(), CancellationToken::new());
+        let told = last.clone();
+        let touch = self.tasks.spawn_local(async move {
+            let touch = successor.stay_in_touch(handle, tasks, told);
+            stop.run_until_cancelled(touch).await;
         });
+        self.touch = Some((last, touch));
         self.leave(false, signals).await
     }
 
@@ -129,16 +135,17 @@ impl App {
             self.first_sets(&waiting).await;
         };
         predecessor.while_there(prepared).await?;
-        let drains = predecessor.take(adopted).await?;
-        self.handle.inherit(drains).await?;
+        let (drains, reports) = predecessor.take(adopted).await?;
+        self.handle.inherit(drains, reports).await?;
         let (elder, asks) = control::elder();
+        let own = self.handle.clone();
         self.handle = self.handle.clone().with_elder(elder);
         self.serve_admin(doors.admin, doors.admin_settings, doors.cluster);
         self.accept(doors.listeners).await;
         predecessor.let_go().await;
         let stop = self.stop.clone();
         self.tasks.spawn_local(async move {
-            stop.run_until_cancelled(predecessor.stay_in_touch(asks))
+            stop.run_until_cancelled(predecessor.stay_in_touch(asks, own))
                 .await
         });
         Ok(())

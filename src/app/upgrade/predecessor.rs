@@ -11,9 +11,10 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tracing::info;
 
-use super::{MARK, VERSION, hear, relay};
+use super::{MARK, VERSION, hear, letters, relay};
 use crate::app::inherited::{Inherited, Kind, Set};
-use crate::control::ElderAsk;
+use crate::control::{ElderAsk, Handle};
+use crate::drain::Report;
 use crate::net::Courier;
 
 /// It serves until it is told that we do.
@@ -76,20 +77,26 @@ impl Predecessor {
         }
     }
 
-    /// Says that everything is there, and has these listeners of its. Returns the drains as they stand: from now on it takes
-    /// no wishes.
+    /// Says that everything is there, and has these listeners of its. Returns the drains as they stand, from now on it takes
+    /// no wishes, and the reports of those that are over, the newest first.
     pub(in crate::app) async fn take(
         &mut self,
         adopted: &[(Kind, String)],
-    ) -> anyhow::Result<Value> {
+    ) -> anyhow::Result<(Value, Vec<Report>)> {
         let adopted: Vec<_> = adopted
             .iter()
             .map(|(kind, name)| json!([kind.as_str(), name]))
             .collect();
         let ready = json!({ "ready": adopted }).to_string();
         self.courier.send(&ready, &[]).await?;
-        let mut word = hear(&mut self.courier).await?;
-        Ok(word["take"].take())
+        let mut reports = Vec::new();
+        loop {
+            let mut word = hear(&mut self.courier).await?;
+            if word["report"].is_null() {
+                return Ok((word["take"].take(), reports));
+            }
+            reports.extend(letters::report_of(&word["report"]));
+        }
     }
 
     /// Says that we accept: it goes.
@@ -98,9 +105,13 @@ impl Predecessor {
         let _ = self.courier.send(&json!("serving").to_string(), &[]).await;
     }
 
-    /// Passes on what is asked of it, until it is gone.
-    pub(in crate::app) async fn stay_in_touch(self, asks: mpsc::Receiver<ElderAsk>) {
-        relay::ask(self.courier, asks).await;
+    /// Passes on what is asked of it and what it reports, until it is gone.
+    pub(in crate::app) async fn stay_in_touch(
+        self,
+        asks: mpsc::Receiver<ElderAsk>,
+        handle: Handle,
+    ) {
+        relay::ask(self.courier, asks, handle).await;
         info!("the process before this one is gone");
     }
 }

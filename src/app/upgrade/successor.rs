@@ -4,18 +4,20 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::info;
 
-use super::{MARK, Program, VERSION, hear, relay};
+use super::{MARK, Program, VERSION, hear, letters, relay};
 use crate::app::inherited::{Kind, Set};
-use crate::control::Handle;
+use crate::control::{Handle, Legacy};
+use crate::drain::Report;
 use crate::net::{Courier, SOCKETS_MAX};
 
 /// An upgrade under way.
@@ -33,6 +35,8 @@ pub(crate) struct Successor {
     pub(crate) pid: u32,
     /// The listeners that it goes on with.
     pub(crate) adopted: Vec<(Kind, String)>,
+    /// Reports of drains that end from now on.
+    ends: mpsc::UnboundedReceiver<Arc<Report>>,
 }
 
 /// What a new process is given.
@@ -121,16 +125,17 @@ async fn attempt(
         timeout,
     } = dowry;
     let talk = tokio::time::timeout(timeout, talk(&mut courier, &sets, &handle));
-    let adopted = tokio::select! {
+    let told = tokio::select! {
         biased;
         () = cancelled.cancelled() => Err(anyhow!("tidegate leaves")),
-        adopted = talk => adopted.unwrap_or_else(|_| Err(anyhow!("it was not ready within {timeout:?} (shutdown.upgrade_timeout)"))),
+        told = talk => told.unwrap_or_else(|_| Err(anyhow!("it was not ready within {timeout:?} (shutdown.upgrade_timeout)"))),
     };
-    match adopted {
-        Ok(adopted) => Ok(Successor {
+    match told {
+        Ok((adopted, legacy)) => Ok(Successor {
             courier,
             pid: child.id(),
             adopted,
+            ends: legacy.ends,
         }),
         Err(error) => {
             drop(courier);
@@ -146,7 +151,7 @@ async fn talk(
     courier: &mut Courier,
     sets: &[Set],
     handle: &Handle,
-) -> anyhow::Result<Vec<(Kind, String)>> {
+) -> anyhow::Result<(Vec<(Kind, String)>, Legacy)> {
     let say = |word: Value| word.to_string();
     courier
         .send(&say(json!({ "version": VERSION })), &[])
@@ -171,10 +176,15 @@ async fn talk(
     let adopted = ready["ready"].as_array().context("it is not understood")?;
     let name = |pair: &Value| Some((Kind::of(pair[0].as_str()?)?, pair[1].as_str()?.to_owned()));
     let adopted = adopted.iter().filter_map(name).collect();
-    let take = json!({ "take": handle.hand_over().await? });
+    let legacy = handle.hand_over().await?;
+    for report in &legacy.reports {
+        let word = json!({ "report": letters::report(report) });
+        courier.send(&say(word), &[]).await?;
+    }
+    let take = json!({ "take": &legacy.drains });
     courier.send(&say(take), &[]).await?;
     hear(courier).await?;
-    Ok(adopted)
+    Ok((adopted, legacy))
 }
 
 /// Ends a process that did not make it, and tells how it ended.
@@ -206,8 +216,13 @@ impl Successor {
         }
     }
 
-    /// Answers what it asks about drains.
-    pub(crate) async fn stay_in_touch(self, handle: Handle, tasks: TaskTracker) {
-        relay::serve(self.courier, handle.relay(), tasks).await;
+    /// Answers what it asks about drains, and reports those that end, until nothing more is to be told.
+    pub(crate) async fn stay_in_touch(
+        self,
+        handle: Handle,
+        tasks: TaskTracker,
+        last: CancellationToken,
+    ) {
+        relay::serve(self.courier, handle.relay(), tasks, self.ends, last).await;
     }
 }
