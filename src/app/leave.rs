@@ -99,6 +99,9 @@ impl App {
         self.mail.clear();
         self.admin_sockets.clear();
         self.stop.cancel();
+        if let Some(watchdog) = self.watchdog.take() {
+            watchdog.abort();
+        }
         self.tasks.close();
         // An event stream that nobody reads may hold its connection; nothing depends on its end.
         let _ = tokio::time::timeout(limit, self.tasks.wait()).await;

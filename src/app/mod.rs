@@ -92,6 +92,7 @@ pub struct App {
     admin_sockets: Vec<Set>,
     admin_until: Until,
     systemd: Systemd,
+    watchdog: Option<JoinHandle<()>>,
     room: Arc<Room>,
     certificates: Certificates,
     threads: Vec<thread::JoinHandle<()>>,
@@ -187,6 +188,7 @@ impl Bound {
         let mut app = self.start(options, predecessor).await?;
         app.systemd = Systemd::from_env();
         app.systemd.ready();
+        app.watchdog = app.systemd.watchdog(&app.handle, &app.tasks);
         app.until_told(&mut signals).await
     }
 
@@ -229,6 +231,7 @@ impl Bound {
             admin_sockets: Vec::new(),
             admin_until: Until::stopped(stop.clone()),
             systemd: Systemd::default(),
+            watchdog: None,
             room: self.room,
             certificates: Certificates::new(metrics.clone()),
             metrics,

@@ -5,16 +5,25 @@ use std::io;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
+use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
 use tracing::debug;
 
+use crate::control::Handle;
+
 /// The service manager, if there is one.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Systemd {
-    to: Option<(UnixDatagram, SocketAddr)>,
+    to: Option<Arc<(UnixDatagram, SocketAddr)>>,
 }
+
+/// How long the manager waits for a sign of life, in microseconds, and of whom.
+pub(super) const WATCHDOG_USEC: &str = "WATCHDOG_USEC";
+pub(super) const WATCHDOG_PID: &str = "WATCHDOG_PID";
 
 impl Systemd {
     /// The one that started this process.
@@ -35,7 +44,9 @@ impl Systemd {
                 .inspect_err(|error| debug!(%error, "NOTIFY_SOCKET cannot be used"))
                 .ok()
         });
-        Self { to }
+        Self {
+            to: to.map(Arc::new),
+        }
     }
 
     /// Started, or reloaded.
@@ -61,8 +72,28 @@ impl Systemd {
         self.say(&format!("MAINPID={pid}"));
     }
 
+    /// Gives signs of life, twice as often as the manager asks for, each after the writer has answered: one that hangs is to
+    /// be noticed. None when it does not ask.
+    pub(super) fn watchdog(&self, handle: &Handle, tasks: &TaskTracker) -> Option<JoinHandle<()>> {
+        self.to.as_ref()?;
+        let read = |name| env::var(name).ok()?.parse::<u64>().ok();
+        let pause = Duration::from_micros(read(WATCHDOG_USEC).filter(|usec| *usec > 0)?) / 2;
+        let other = |pid: u64| pid != u64::from(std::process::id());
+        if read(WATCHDOG_PID).is_some_and(other) {
+            return None;
+        }
+        let (manager, writer) = (self.clone(), handle.alone());
+        let watch = async move {
+            while writer.waiting_for().await.is_ok() {
+                manager.say("WATCHDOG=1");
+                tokio::time::sleep(pause).await;
+            }
+        };
+        Some(tasks.spawn_local(watch))
+    }
+
     fn say(&self, text: &str) {
-        let Some((socket, address)) = &self.to else {
+        let Some((socket, address)) = self.to.as_deref() else {
             return;
         };
         if let Err(error) = socket.send_to_addr(text.as_bytes(), address) {

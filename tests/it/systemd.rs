@@ -10,7 +10,7 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
-use crate::support::{Endpoint, PATIENCE, Setup, binary};
+use crate::support::{Answer, Endpoint, PATIENCE, Setup, binary};
 
 /// What systemd hears.
 struct Manager(UnixDatagram);
@@ -71,6 +71,46 @@ fn tells_which_process_is_the_service_after_an_upgrade() {
         told.starts_with("STOPPING=1"),
         "the old one said nothing of its end: {told}"
     );
+}
+
+#[test]
+fn gives_signs_of_life_while_the_writer_answers_and_only_the_newest_process_does() {
+    const SIGN: &str = "WATCHDOG=1";
+    let a = Endpoint::start("a");
+    let (setup, manager) = managed(&a);
+    let own_pid = "WATCHDOG_PID=$$ exec \"$0\" \"$@\"";
+    let setup = setup
+        .rest("state_dir: state")
+        .environment("WATCHDOG_USEC", "100000");
+    let mut tidegate = setup.command(&["sh", "-c", own_pid, binary()]).start();
+    assert_eq!(manager.hears(), "READY=1");
+    (0..3).for_each(|_| assert_eq!(manager.hears(), SIGN));
+
+    let old = tidegate.upgrade();
+    assert_eq!(tidegate.ended(old), Some(0));
+    let main = format!("MAINPID={}", tidegate.pid().as_raw_nonzero());
+    while manager.hears() != main {}
+    // What the old one may have said at the last moment is behind it.
+    let signs = (0..4).filter(|_| manager.hears() == SIGN).count();
+    assert!(signs >= 3, "the new one goes on");
+
+    // Its file is a pipe that nobody reads: the writer hangs as on a dead disk.
+    let name = format!("drains.json.{}", tidegate.pid().as_raw_nonzero());
+    let pipe = tidegate.dir().join("state").join(name);
+    let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    let admin = tidegate.admin_address();
+    let drain = "/api/v1/services/web/endpoints/a/drain";
+    let asks = std::thread::spawn(move || Answer::to(admin, "POST", drain, ""));
+    let silence = Some(std::time::Duration::from_millis(600));
+    manager.0.set_read_timeout(silence).unwrap();
+    let mut text = [0; 64];
+    let heard = (0..200).take_while(|_| manager.0.recv(&mut text).is_ok());
+    assert!(heard.count() < 200, "it lives although nobody answers");
+    manager.0.set_read_timeout(Some(PATIENCE)).unwrap();
+    std::fs::read(&pipe).unwrap();
+    assert_eq!(manager.hears(), SIGN, "it is well again");
+    asks.join().unwrap();
 }
 
 #[test]

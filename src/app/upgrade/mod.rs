@@ -101,6 +101,9 @@ impl App {
         self.systemd.followed_by(successor.pid);
         // We are not the service any more: our end is not its.
         self.systemd = Systemd::default();
+        if let Some(watchdog) = self.watchdog.take() {
+            watchdog.abort();
+        }
         self.admin_until.hand_over();
         self.admin_sockets.clear();
         for (kind, name) in &successor.adopted {

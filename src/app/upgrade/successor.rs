@@ -16,6 +16,7 @@ use tracing::info;
 
 use super::{MARK, Program, VERSION, hear, letters, relay};
 use crate::app::inherited::{Kind, Set};
+use crate::app::systemd::WATCHDOG_PID;
 use crate::control::{Handle, Legacy};
 use crate::drain::Report;
 use crate::net::{Courier, SOCKETS_MAX};
@@ -109,6 +110,8 @@ fn start(program: &Program, theirs: UnixStream) -> std::io::Result<Child> {
     command
         .args(arguments)
         .env(MARK, std::process::id().to_string())
+        // Once it has taken over, the signs of life are its to give.
+        .env_remove(WATCHDOG_PID)
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .spawn()
 }
