@@ -369,9 +369,9 @@ fn is_json(response: &Response) -> bool {
 }
 
 /// The hook's path.
-const HOOK: &str = "/drain";
+pub(super) const HOOK: &str = "/drain";
 /// The webhook's path.
-const WEBHOOK: &str = "/admission";
+pub(super) const WEBHOOK: &str = "/admission";
 /// Bytes of a review: a pod's, the longest that an API server stores.
 const REVIEW_MAX: u64 = 2 * 1024 * 1024;
 /// Bytes of another request's body.

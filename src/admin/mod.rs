@@ -11,6 +11,7 @@ mod dashboard;
 mod events;
 mod guard;
 mod query;
+mod rate;
 pub mod replicas;
 mod serve;
 mod shape;
@@ -32,6 +33,7 @@ use tokio::sync::watch;
 use tower_http::timeout::TimeoutLayer;
 
 pub use admission::Admissions;
+pub use rate::Rates;
 pub use serve::{BindError, Until, bind, serve};
 
 use crate::control::Handle;
@@ -48,6 +50,8 @@ pub struct Settings {
     pub per_endpoint_metrics: bool,
     /// A second listener, for probes, metrics and the hook only.
     pub probes_address: Option<SocketAddr>,
+    /// Calls a second, of the API and of hooks; more are answered 429. Probes and metrics are not counted.
+    pub calls_per_second: u32,
     /// Further names accepted in `Host`.
     pub hosts: Vec<String>,
     /// A file with the token that the hook needs.
@@ -83,6 +87,7 @@ impl Default for Settings {
             token_file: None,
             per_endpoint_metrics: false,
             probes_address: None,
+            calls_per_second: 2000,
             hosts: Vec::new(),
             hook_token_file: None,
             peers: Peers::List(Vec::new()),
@@ -108,6 +113,8 @@ pub struct Admin {
     pub others: Arc<dyn Fn() -> Result<Vec<Peer>, String> + Send + Sync>,
     /// The pods that the webhook keeps from going.
     pub admissions: Admissions,
+    /// What is left of the calls of this second.
+    pub rates: Rates,
 }
 
 impl fmt::Debug for Admin {
@@ -167,6 +174,7 @@ pub fn router(admin: &Admin) -> Router {
         .merge(changes)
         .fallback(calls::unknown)
         .layer(from_fn(guard::take_body))
+        .layer(from_fn_with_state(admin.clone(), rate::bound))
         .layer(from_fn_with_state(admin.clone(), guard::host));
     finish(routes, admin)
 }
@@ -176,7 +184,8 @@ pub fn router(admin: &Admin) -> Router {
 pub fn probes_router(admin: &Admin) -> Router {
     let routes = probes_and_hook(admin)
         .fallback(calls::unknown)
-        .layer(from_fn(guard::take_body));
+        .layer(from_fn(guard::take_body))
+        .layer(from_fn_with_state(admin.clone(), rate::bound));
     finish(routes, admin)
 }
 

@@ -77,6 +77,7 @@ impl Bench {
             ),
             others: Arc::new(|| Ok(Vec::new())),
             admissions: Admissions::default(),
+            rates: Rates::default(),
         };
         let router = router(&admin);
         Self {

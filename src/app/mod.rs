@@ -324,6 +324,7 @@ impl App {
 
         let last_reload = self.last_reload.clone();
         let losses = self.log.as_ref().map(AccessLog::losses).unwrap_or_default();
+        let rates = admin::Rates::default();
         let admin = Admin {
             handle: self.handle.clone(),
             probes: self.probes.clone(),
@@ -333,6 +334,7 @@ impl App {
                 &self.handle,
                 &self.mail,
                 losses,
+                rates.clone(),
                 &self.in_force.config().admin,
             ),
             config: Arc::new(move || {
@@ -342,6 +344,7 @@ impl App {
             }),
             others: Arc::new(move || others.now()),
             admissions: admin::Admissions::default(),
+            rates,
         };
         let addresses = admin_addresses(self.in_force.config());
         for ((kind, socket), (_, address)) in sockets.into_iter().zip(addresses) {

@@ -20,6 +20,7 @@ struct Scrape {
     handle: Handle,
     mail: Vec<mpsc::WeakSender<Mail>>,
     losses: Losses,
+    rates: admin::Rates,
     per_endpoint: bool,
 }
 
@@ -32,6 +33,7 @@ pub(super) fn scraper(
     handle: &Handle,
     mail: &[mpsc::Sender<Mail>],
     losses: Losses,
+    rates: admin::Rates,
     settings: &admin::Settings,
 ) -> Arc<dyn Fn() -> BoxFuture<'static, String> + Send + Sync> {
     let scrape = Scrape {
@@ -40,6 +42,7 @@ pub(super) fn scraper(
         // Weak: the mailboxes close when the process has left, and a scrape must not hold them open.
         mail: mail.iter().map(mpsc::Sender::downgrade).collect(),
         losses,
+        rates,
         per_endpoint: settings.per_endpoint_metrics,
     };
     Arc::new(move || {
@@ -72,6 +75,9 @@ impl Scrape {
             }
         }
         self.metrics.access_log_lost(self.losses.count());
+        for (kind, count) in self.rates.refused() {
+            self.metrics.admin_calls_refused(kind, count);
+        }
         self.metrics.text()
     }
 

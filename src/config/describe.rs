@@ -34,6 +34,7 @@ impl Config {
                 "token_file": self.admin.token_file.as_deref().map(written),
                 "per_endpoint_metrics": self.admin.per_endpoint_metrics,
                 "probes_address": self.admin.probes_address,
+                "calls_per_second": self.admin.calls_per_second,
                 "hosts": self.admin.hosts,
                 "hook_token_file": self.admin.hook_token_file.as_deref().map(written),
             },

@@ -43,6 +43,11 @@ pub(super) fn admin(
         keys.optional("probes_address"),
         |item| addresses.read(item, "the probes").map(Some),
     );
+    let rate = keys.optional("calls_per_second");
+    take(&mut admin.calls_per_second, rate, |item| {
+        let number = item.integer(1..=CALLS_MAX)?;
+        u32::try_from(number).ok()
+    });
     take(&mut admin.hosts, keys.optional("hosts"), hosts);
     take(
         &mut admin.hook_token_file,
@@ -169,3 +174,4 @@ pub(super) fn workers(item: &Item<'_>) -> Option<Option<usize>> {
 /// As long as a drain may take, and the pod is not yet told.
 const WEBHOOK_LIMIT: Duration = Duration::from_secs(30);
 const WORKERS_MAX: usize = 512;
+const CALLS_MAX: u64 = 1_000_000;

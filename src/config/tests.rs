@@ -219,6 +219,7 @@ fn reads_every_key() {
     assert!(config.admin.per_endpoint_metrics);
     assert_eq!(config.admin.probes_address, "0.0.0.0:9902".parse().ok());
     assert_eq!(config.admin.hosts, ["tidegate.internal"]);
+    assert_eq!(config.admin.calls_per_second, 50);
     assert_eq!(config.shutdown.wait_period, Duration::ZERO);
     assert_eq!(config.access_log_sample, 0.25);
     assert_eq!(config.log_level, "warn,tidegate::pool=debug");
@@ -285,6 +286,7 @@ admin:
   token_file: token
   per_endpoint_metrics: true
   probes_address: 0.0.0.0:9902
+  calls_per_second: 50
   hosts: [Tidegate.internal]
   hook_token_file: token
 shutdown: { wait_period: 0s, grace_period: 1s, upgrade_timeout: 5s }
@@ -333,6 +335,7 @@ fn refuses_values_of_the_wrong_kind() {
             127.0.0.1:8080 | 8080 | 3:14: address: | 127.0.0.1:8080
             drain:\n      timeout: 30s | drain: 30s | 10:12: drain: | a mapping
             admin:\n  address: 127.0.0.1:9901 | admin: [] | 12:8: admin: | a mapping
+            admin: | admin:\n  calls_per_second: 0 | 13:21: calls_per_second: | from 1 to 1000000
             admin: | admin:\n  hosts: [a.example:80] | 13:11: hosts: | no port
         "#,
     );

@@ -47,6 +47,7 @@ pub struct Metrics {
     update_apply: Histogram,
     config_reload: IntCounterVec,
     access_log_lost: Gauge,
+    admin_refused: IntCounterVec,
     certificate_expiry: GaugeVec,
     certificate_reload: IntCounterVec,
 }
@@ -197,6 +198,11 @@ impl Metrics {
                 "tidegate_certificate_reload_total",
                 "Times a listener's certificates were read again because their files had changed",
                 &["listener", "result"],
+            ),
+            admin_refused: counter(
+                "tidegate_admin_calls_refused_total",
+                "Calls of the admin side that were more than admin.calls_per_second",
+                &["kind"],
             ),
             access_log_lost: register(
                 &registry,
@@ -367,6 +373,12 @@ impl Metrics {
     /// Access log lines lost so far.
     pub fn access_log_lost(&self, lines: u64) {
         self.access_log_lost.set(lines as f64);
+    }
+
+    /// Calls of the admin side refused so far, by kind.
+    pub fn admin_calls_refused(&self, kind: &str, so_far: u64) {
+        let counter = self.admin_refused.with_label_values(&[kind]);
+        counter.inc_by(so_far.saturating_sub(counter.get()));
     }
 
     /// What a service has, read for a scrape: endpoints by state, work in flight, age of the set.

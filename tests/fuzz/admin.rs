@@ -9,7 +9,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::json;
-use tidegate::admin::{Admin, Admissions, Probes, Settings, router};
+use tidegate::admin::{Admin, Admissions, Probes, Rates, Settings, router};
 use tidegate::control::State;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::watch;
@@ -66,6 +66,7 @@ async fn ask(world: &World, bytes: &[u8]) -> Vec<u8> {
         config: Arc::new(|| json!({})),
         others: Arc::new(|| Ok(Vec::new())),
         admissions: Admissions::default(),
+        rates: Rates::default(),
     };
     let router = router(&admin);
     let (mut near, far) = tokio::io::duplex(64 * 1024);

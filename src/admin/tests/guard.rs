@@ -246,3 +246,34 @@ async fn waits_for_no_body() {
     assert_eq!(answer.status, 408);
     assert_eq!(changes.load(Ordering::Relaxed), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn bounds_the_calls_of_a_second_and_never_refuses_what_watches() {
+    let (bench, changes) = bench(Settings {
+        calls_per_second: 5,
+        ..Settings::default()
+    });
+    let mut last = bench.call("GET", "/api/v1/services").await;
+    for _ in 0..5 {
+        assert_eq!(last.status, 200);
+        last = bench.call("GET", "/api/v1/services").await;
+    }
+    assert_eq!((last.status, last.header("retry-after")), (429, "1"));
+    assert!(last.error().contains("admin.calls_per_second"));
+    assert_eq!(bench.call("POST", DRAIN).await.status, 429);
+    assert_eq!(changes.load(Ordering::Relaxed), 0);
+    for path in ["/healthz", "/metrics"] {
+        assert_eq!(bench.call("GET", path).await.status, 200, "{path}");
+    }
+    let hook = "/drain?pod=shop/web-1";
+    assert_eq!(bench.call("POST", hook).await.status, 200, "of its own");
+    // A page of somebody else's takes nothing from anybody.
+    tokio::time::advance(std::time::Duration::from_secs(1)).await;
+    for _ in 0..10 {
+        let foreign = [("host", "evil.example")];
+        let refused = bench.send("GET", "/", &foreign, Body::empty()).await;
+        assert_eq!(refused.status, 403);
+    }
+    assert_eq!(bench.call("GET", "/api/v1/services").await.status, 200);
+    assert_eq!(bench.admin.rates.refused(), [("api", 2), ("hook", 0)]);
+}
