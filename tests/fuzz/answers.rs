@@ -61,15 +61,14 @@ fn read(bytes: &[u8], closed: bool) -> Option<(u16, Vec<u8>)> {
     }
 }
 
-/// The lines of a head, and what is behind it. A bare LF ends a line, and empty lines may stand before the first: whatever
-/// follows is written anew.
+/// The lines of a head, and what is behind it. Empty lines may stand before the first; a bare LF is no line's end.
 fn head(mut bytes: &[u8]) -> Option<(Vec<String>, &[u8])> {
     let mut lines = Vec::new();
     loop {
         let end = bytes.iter().position(|byte| *byte == b'\n')?;
         let line = &bytes[..end];
         bytes = &bytes[end + 1..];
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let line = line.strip_suffix(b"\r")?;
         if !line.is_empty() {
             lines.push(line.iter().copied().map(char::from).collect());
         } else if !lines.is_empty() {

@@ -113,6 +113,8 @@ fn what_two_readers_could_take_differently_is_502() {
         "HTTP/1.1 200 OK\r\nContent-Length: +1\r\n\r\na",
         "HTTP/1.1 200 OK\r\nContent-Length: 1, 2\r\n\r\na",
         "HTTP/1.1 200 OK\r\nX : y\r\nContent-Length: 1\r\n\r\na",
+        "HTTP/1.1 200 OK\nContent-Length: 1\n\na",
+        "HTTP/1.1 200 OK\r\nX: y\nContent-Length: 1\r\n\r\na",
     ] {
         let tidegate = before(move |mut stream| {
             let _ = stream.write_all(answer.as_bytes());
