@@ -9,7 +9,7 @@ use std::thread;
 use rustix::process::Signal;
 
 use crate::load::{Load, PING, tunnel};
-use crate::support::{Answer, Client, Endpoint, Setup, Tidegate, binary, eventually};
+use crate::support::{Answer, Client, Endpoint, Setup, Tidegate, binary, eventually, not_tested};
 
 #[test]
 fn upgrades_in_a_row_lose_no_request_no_stream_and_no_tunnel() {
@@ -296,7 +296,7 @@ fn as_the_first_process_it_refuses_and_says_why() {
         .arg("true")
         .status();
     if !can.is_ok_and(|status| status.success()) {
-        // Nobody may make process namespaces here.
+        not_tested("nobody may make process namespaces here");
         return;
     }
     let a = Endpoint::start("a");
