@@ -355,6 +355,7 @@ fn reloads_in_a_row_disturb_nobody_and_leave_nothing_behind() {
     exchange.send(PING);
     assert_eq!(client.take(PING.len()), PING, "a tunnel stays what it is");
     load.was_never_disturbed();
+    eprintln!("KiB and descriptors after each tenth: {memory:?}");
     // What an allocator keeps comes with the first ones.
     let (first, last) = (memory[0], memory[memory.len() - 1]);
     assert!(

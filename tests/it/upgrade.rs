@@ -19,6 +19,7 @@ fn upgrades_in_a_row_lose_no_request_no_stream_and_no_tunnel() {
     let a = Endpoint::start("a");
     let mut tidegate = Setup::of(&[&a]).start();
     let load = Load::on(tidegate.address(), plain, streams);
+    let mut memory = Vec::new();
     for _ in 0..count {
         let (mut client, exchange) = tunnel(&tidegate, &a);
         load.goes_on();
@@ -32,8 +33,15 @@ fn upgrades_in_a_row_lose_no_request_no_stream_and_no_tunnel() {
         );
         drop((client, exchange));
         assert_eq!(tidegate.ended(old), Some(0));
+        load.goes_on();
+        memory.push((tidegate.resident_kib(), tidegate.descriptors()));
     }
     load.was_never_disturbed();
+    eprintln!("KiB and descriptors of each process: {memory:?}");
+    // What is handed on from one to the next is bounded; each would have what leaked of all before it.
+    let (first, last) = (memory[0], memory[memory.len() - 1]);
+    assert!(last.0 < first.0 + 8 * 1024, "{memory:?}");
+    assert!(last.1 < first.1 + 64, "{memory:?}");
     tidegate.ready();
     assert_eq!(tidegate.admin("GET", "/lbz").status, 200);
     let torn = |line: &serde_json::Value| !line.is_object();
