@@ -1,8 +1,10 @@
 //! The config in force, in the words of the file.
 
+use std::collections::BTreeMap;
 use std::mem::discriminant;
 use std::path::Path;
 
+use http::{HeaderName, HeaderValue, Method};
 use serde_json::{Value, json};
 
 use crate::admin::Peers;
@@ -110,8 +112,20 @@ fn route(it: &Route) -> Value {
         "host": host_words(&it.matcher.host),
         "exact": exact,
         "path": path,
+        "listeners": it.matcher.conditions.listeners,
+        "method": it.matcher.conditions.method.as_ref().map(Method::as_str),
+        "headers": fields(&it.matcher.conditions.headers),
+        "query": it.matcher.conditions.query.iter().cloned().collect::<BTreeMap<_, _>>(),
         "service": it.service.as_str(),
     })
+}
+
+fn fields(fields: &[(HeaderName, HeaderValue)]) -> Value {
+    let value = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let fields = fields.iter();
+    fields
+        .map(|(name, it)| (name.as_str(), value(it)))
+        .collect()
 }
 
 fn service(service: &Service) -> Value {

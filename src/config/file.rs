@@ -69,7 +69,10 @@ fn config(root: &Item<'_>, path: &Path, files: &mut Files) -> Option<Config> {
         .and_then(|item| services(&item, files));
     let (services, names) = services.unzip();
     let names = names.unwrap_or_else(Names::unknown);
-    let routes = route_list.and_then(|item| routes(&item, &names));
+    let listener_names: Option<Vec<&str>> = listeners
+        .as_ref()
+        .map(|listeners| listeners.iter().map(|it| &*it.name).collect());
+    let routes = route_list.and_then(|item| routes(&item, &names, listener_names.as_deref()));
     let mut admin = process::admin(keys.optional("admin"), files, &mut addresses);
     addresses.finish(root.faults);
     let mut shutdown = Shutdown::default();

@@ -8,6 +8,7 @@
 //! A text is judged without the disk; only [`Config::read`] and [`Config::check`] look at the files that it names.
 
 mod addresses;
+mod conditions;
 mod describe;
 mod error;
 mod file;

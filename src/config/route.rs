@@ -6,11 +6,16 @@ use crate::document::{Item, Mapping};
 use crate::route::{Host, Matcher, Path};
 
 use super::Route;
+use super::conditions::conditions;
 use super::service::Names;
 use super::values::Seen;
 
 /// Reads all of them.
-pub(super) fn routes(list: &Item<'_>, names: &Names<'_>) -> Option<Vec<Route>> {
+pub(super) fn routes(
+    list: &Item<'_>,
+    names: &Names<'_>,
+    listeners: Option<&[&str]>,
+) -> Option<Vec<Route>> {
     let items = list.list(false)?;
     if items.is_empty() {
         list.fault("is empty, should have a route, as { service: web }");
@@ -18,7 +23,11 @@ pub(super) fn routes(list: &Item<'_>, names: &Names<'_>) -> Option<Vec<Route>> {
     let mut matchers = Seen::default();
     let read = |item: &Item<'_>| {
         let mut keys = item.mapping()?;
-        let matcher = matcher(&mut keys);
+        let conditions = conditions(&mut keys, listeners);
+        let matcher = matcher(&mut keys).map(|matcher| Matcher {
+            conditions,
+            ..matcher
+        });
         if let Some(matcher) = &matcher {
             let words = words(matcher);
             matchers.note(item, &words, &format!("a route for {words}"));
@@ -49,10 +58,7 @@ fn matcher(keys: &mut Mapping<'_>) -> Option<Matcher> {
             read(&item, exact_path).map(Path::Exact)
         }
     };
-    Some(Matcher {
-        host: host?,
-        path: path?,
-    })
+    Some(Matcher::new(host?, path?))
 }
 
 fn read<T>(item: &Item<'_>, parse: fn(&str) -> Result<T, String>) -> Option<T> {
@@ -138,8 +144,9 @@ pub(super) fn host_words(host: &Host) -> Option<String> {
 fn words(matcher: &Matcher) -> String {
     let host = host_words(&matcher.host);
     let host = host.as_deref().unwrap_or("every host");
-    match &matcher.path {
-        Path::Exact(path) => format!("{host} exactly {path}"),
-        Path::Prefix(path) => format!("{host} {path}"),
-    }
+    let (exactly, path) = match &matcher.path {
+        Path::Exact(path) => (" exactly", path),
+        Path::Prefix(path) => ("", path),
+    };
+    format!("{host}{exactly} {path}{}", matcher.conditions)
 }

@@ -175,6 +175,11 @@ fn reads_every_key() {
         route::Path::Prefix("/api".into())
     );
     assert_eq!(config.routes[1].matcher.path, route::Path::any());
+    let conditions = &config.routes[1].matcher.conditions;
+    assert_eq!(
+        conditions.to_string(),
+        " on https GET x-a:  x-b: 2 3 ?a= ?v=2"
+    );
     let one = route::Path::Exact("/api/".into());
     assert_eq!(config.routes[2].matcher.path, one);
 
@@ -246,7 +251,7 @@ listeners:
       stream_window: 64KiB, connection_window: 2MiB, resets: 5, stream_errors: 9 }
 routes:
   - { host: Shop.Example.com, path: /api/, service: api }
-  - { host: "*.example.com", service: web }
+  - { host: "*.example.com", service: web, listeners: [https], method: GET, headers: { X-B: "2 3", x-a: "" }, query: { v: "2", a: "" } }
   - { host: "[::1]", exact: /api/, service: web }
   - { service: third }
 services:
@@ -469,6 +474,20 @@ fn refuses_routes_that_lead_nowhere_or_can_never_match() {
             - { service: web } | - { service: web, exact: a } | 5:28: exact: | begin with /
             - { service: web } | - { service: web, exact: /a?b } | 5:28: exact: | queries
             - { service: web } | - { service: web, exact: /a, path: /b } | 5:38: path: | stands beside exact
+            - { service: web } | - { service: web, listeners: [htp] } | 5:33: listeners: | did you mean http?
+            - { service: web } | - { service: web, method: get } | 5:29: method: | as it is sent: GET
+            - { service: web } | - { service: web, method: "A B" } | 5:29: method: | a method
+            - { service: web } | - { service: web, headers: { host: a } } | 5:32: host: | is what host is for
+            - { service: web } | - { service: web, headers: { X-Forwarded-For: a } } | 5:32: X-Forwarded-For: | trusted_proxies
+            - { service: web } | - { service: web, headers: { te: trailers } } | 5:32: te: | the connection's
+            - { service: web } | - { service: web, headers: { content-length: "0" } } | 5:32: content-length: | frames the message
+            - { service: web } | - { service: web, headers: { x_a: "0" } } | 5:32: x_a: | underscore
+            - { service: web } | - { service: web, headers: { "a b": "0" } } | 5:32: a b: | the name of a field
+            - { service: web } | - { service: web, headers: { x-a: "0 " } } | 5:37: x-a: | without spaces
+            - { service: web } | - { service: web, headers: { x-a: "0", X-A: "1" } } | 5:42: X-A: | there twice
+            - { service: web } | - { service: web, query: { "a=b": "0" } } | 5:30: a=b: | percent-encoded
+            - { service: web } | - { service: web, query: { a: "x&y" } } | 5:33: a: | percent-encoded
+            - { service: web } | - { service: web, method: GET }\n  - { service: web, method: GET } | 6:5: routes: | every host / GET is there twice
             - { service: web } | - web | 5:5: routes: | a mapping
         "#,
     );
@@ -761,6 +780,7 @@ fn the_reference_has_every_key() {
         include_str!("health.rs"),
         include_str!("listener.rs"),
         include_str!("route.rs"),
+        include_str!("conditions.rs"),
         include_str!("service.rs"),
         include_str!("source.rs"),
         include_str!("process.rs"),

@@ -64,6 +64,11 @@ impl Target {
         }
     }
 
+    /// The query to route by; empty when there is none.
+    pub(super) fn query(&self) -> &str {
+        self.uri.query().unwrap_or_default()
+    }
+
     /// The path and query to forward.
     pub(super) fn path_and_query(&self) -> &str {
         self.uri

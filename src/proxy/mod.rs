@@ -269,7 +269,7 @@ impl Proxy {
             Err(failure) => return failure.respond(account, &parts),
         };
         account.routed_by(&target);
-        let (service, route) = match self.route(&target, &parts) {
+        let (service, route) = match self.route(&target, &parts, downstream) {
             Ok(found) => found,
             Err(failure) => return failure.respond(account, &parts),
         };

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use super::Conditions;
+
 /// The hosts a route is for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Host {
@@ -42,6 +44,20 @@ pub struct Matcher {
     pub host: Host,
     /// The path.
     pub path: Path,
+    /// And what else.
+    pub conditions: Conditions,
+}
+
+impl Matcher {
+    /// Of every request for this host and path.
+    #[must_use]
+    pub fn new(host: Host, path: Path) -> Self {
+        Self {
+            host,
+            path,
+            conditions: Conditions::default(),
+        }
+    }
 }
 
 impl fmt::Display for Host {
@@ -54,12 +70,12 @@ impl fmt::Display for Host {
     }
 }
 
-/// `host/path`, or `host=/path` when the path is exact.
+/// `host/path`, or `host=/path` when the path is exact, and the conditions.
 impl fmt::Display for Matcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.path {
-            Path::Exact(path) => write!(f, "{}={path}", self.host),
-            Path::Prefix(path) => write!(f, "{}{path}", self.host),
+            Path::Exact(path) => write!(f, "{}={path}{}", self.host, self.conditions),
+            Path::Prefix(path) => write!(f, "{}{path}{}", self.host, self.conditions),
         }
     }
 }

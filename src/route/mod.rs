@@ -1,4 +1,5 @@
-//! Which service a request is for: the most specific host, then the exact path, then the longest path prefix.
+//! Which service a request is for: the most specific host, then the exact path, then the longest path prefix, then the most
+//! conditions.
 //!
 //! A [`RouteTable`] is built once for a config and then only read. Finding a route allocates nothing unless the host has
 //! capitals, and its cost grows neither with the number of hosts (one look-up for the host itself and one for each domain
@@ -6,8 +7,12 @@
 //! more domains are tried than the longest configured one has labels, and a path is only read as far as some route agrees
 //! with it.
 //!
-//! Host and path are decided together: a host whose paths do not match the request hides no wider host that does.
+//! All of a route is decided together: a host whose paths do not match the request hides no wider host that does, and a
+//! route whose conditions do not hold hides no other one. The order is the Gateway API's; routes that it leaves equal come
+//! in the order in which they are given.
 
+mod conditions;
+mod fields;
 mod matcher;
 mod paths;
 #[cfg(test)]
@@ -15,6 +20,8 @@ mod tests;
 
 use std::collections::HashMap;
 
+pub use conditions::{Ask, Conditions};
+pub use fields::{may_be_asked, may_be_changed, may_be_changed_back};
 pub use matcher::{Host, Matcher, Path};
 
 use matcher::{bare, folded};
@@ -40,20 +47,25 @@ struct Below<T> {
 }
 
 impl<T> RouteTable<T> {
-    /// The table of these routes. Of two with the same matcher the first one wins.
+    /// The table of these routes. Of equal ones the first wins.
     #[must_use]
     pub fn build(routes: impl IntoIterator<Item = (Matcher, T)>) -> Self {
         let mut exact: HashMap<_, Vec<_>> = HashMap::new();
         let mut below: HashMap<_, [Vec<_>; 2]> = HashMap::new();
         let mut any = Vec::new();
-        for (Matcher { host, path }, to) in routes {
+        for (matcher, to) in routes {
+            let Matcher {
+                host,
+                path,
+                conditions,
+            } = matcher;
             let paths: &mut Vec<_> = match host {
                 Host::Exact(host) => exact.entry(key(&host)).or_default(),
                 Host::Child(host) => &mut below.entry(key(&host)).or_default()[0],
                 Host::Below(host) => &mut below.entry(key(&host)).or_default()[1],
                 Host::Any => &mut any,
             };
-            paths.push((path, to));
+            paths.push((path, conditions, to));
         }
         let below_of = |paths: [Vec<_>; 2]| {
             let [child, any] = paths.map(Paths::build);
@@ -67,21 +79,19 @@ impl<T> RouteTable<T> {
         }
     }
 
-    /// Where a request goes: of all routes whose host and path match, the one with the most specific host (the host itself,
-    /// then the longest `*.` suffix, then any), and of those the one for exactly this path, or else with the longest prefix.
-    ///
-    /// `host` is taken as the request has it: a port, capitals and a trailing dot make no difference. `path` is without its
-    /// query.
+    /// Where a request goes: of all routes that match, the one with the most specific host (the host itself, then the
+    /// longest `*.` suffix, then any), of those the one for exactly this path, or else with the longest prefix, and of those
+    /// the one that asks for its listener, its method, the most fields, the most of its query.
     #[must_use]
-    pub fn find(&self, host: &str, path: &str) -> Option<&T> {
-        let host = folded(bare(host));
-        let exact = self.exact.get(&*host).and_then(|paths| paths.find(path));
+    pub fn find(&self, ask: &Ask<'_>) -> Option<&T> {
+        let host = folded(bare(ask.host));
+        let exact = self.exact.get(&*host).and_then(|paths| paths.find(ask));
         exact
-            .or_else(|| self.find_below(&host, path))
-            .or_else(|| self.any.find(path))
+            .or_else(|| self.find_below(&host, ask))
+            .or_else(|| self.any.find(ask))
     }
 
-    fn find_below(&self, host: &str, path: &str) -> Option<&T> {
+    fn find_below(&self, host: &str, ask: &Ask<'_>) -> Option<&T> {
         // Longer than the longest key cannot match, so that a host of a thousand labels costs no thousand look-ups.
         let start = match host.rmatch_indices('.').nth(self.labels_max) {
             _ if self.labels_max == 0 => return None,
@@ -96,8 +106,8 @@ impl<T> RouteTable<T> {
             .find_map(|dot| {
                 let below = self.below.get(&host[dot + 1..])?;
                 let is_child = !host[..dot].contains('.');
-                let child = is_child.then(|| below.child.find(path)).flatten();
-                child.or_else(|| below.any.find(path))
+                let child = is_child.then(|| below.child.find(ask)).flatten();
+                child.or_else(|| below.any.find(ask))
             })
     }
 }

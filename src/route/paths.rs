@@ -4,15 +4,16 @@
 //! `/api/x`, `/api-v2`. The last prefix that sorts no later than a path is either the answer, or the answer is one of those
 //! that it lies below itself; each knows the next such one.
 
-use std::cmp::Ordering;
+use std::cmp::{Ordering, Reverse};
+use std::iter::successors;
 
-use super::Path;
+use super::{Ask, Conditions, Path};
 
 /// The routes of one host by path.
 #[derive(Debug, Clone)]
 pub(super) struct Paths<T> {
     /// In the order of their bytes.
-    exact: Vec<(Box<str>, T)>,
+    exact: Vec<(Box<str>, Choices<T>)>,
     /// In the order of their elements.
     prefixes: Vec<Prefix<T>>,
 }
@@ -23,63 +24,97 @@ struct Prefix<T> {
     path: Box<str>,
     /// The longest other prefix that this one lies below.
     parent: Option<usize>,
-    to: T,
+    choices: Choices<T>,
 }
 
+/// The routes of one path, the most specific first.
+#[derive(Debug, Clone)]
+struct Choices<T>(Vec<(Conditions, T)>);
+
 impl<T> Paths<T> {
-    /// Of two with the same path the first one wins.
-    pub(super) fn build(routes: Vec<(Path, T)>) -> Self {
-        let mut exact: Vec<(Box<str>, T)> = Vec::new();
-        let mut prefixes: Vec<(Box<str>, T)> = Vec::new();
-        for (path, to) in routes {
+    /// Of equal ones the first wins.
+    pub(super) fn build(routes: Vec<(Path, Conditions, T)>) -> Self {
+        let mut exact: Vec<(Box<str>, Conditions, T)> = Vec::new();
+        let mut prefixes: Vec<(Box<str>, Conditions, T)> = Vec::new();
+        for (path, conditions, to) in routes {
             match path {
-                Path::Exact(path) => exact.push((path.into(), to)),
-                Path::Prefix(path) => prefixes.push((path.trim_end_matches('/').into(), to)),
+                Path::Exact(path) => exact.push((path.into(), conditions, to)),
+                Path::Prefix(path) => {
+                    prefixes.push((path.trim_end_matches('/').into(), conditions, to));
+                }
             }
         }
-        // Stable, so that of two equal ones the first stays.
-        exact.sort_by(|(a, _), (b, _)| a.cmp(b));
-        exact.dedup_by(|(later, _), (earlier, _)| later == earlier);
-        prefixes.sort_by(|(a, _), (b, _)| by_element(a, b));
-        prefixes.dedup_by(|(later, _), (earlier, _)| later == earlier);
         let mut sorted: Vec<Prefix<T>> = Vec::with_capacity(prefixes.len());
-        for (path, to) in prefixes {
+        for (path, choices) in by_path(prefixes, by_element) {
             let last = sorted.len().checked_sub(1);
-            let parent = longest(&sorted, last, &path);
-            sorted.push(Prefix { path, parent, to });
+            let parent = covering(&sorted, last, &path).next();
+            sorted.push(Prefix {
+                path,
+                parent,
+                choices,
+            });
         }
         Self {
-            exact,
+            exact: by_path(exact, str::cmp),
             prefixes: sorted,
         }
     }
 
-    /// The route for exactly this path, or else the one with its longest prefix.
-    pub(super) fn find(&self, path: &str) -> Option<&T> {
-        if let Ok(found) = self
+    /// The first whose conditions hold, of those for exactly this path and then from the longest prefix to the shortest.
+    pub(super) fn find(&self, ask: &Ask<'_>) -> Option<&T> {
+        let path = ask.path;
+        let exact = self
             .exact
-            .binary_search_by(|(exact, _)| (**exact).cmp(path))
+            .binary_search_by(|(exact, _)| (**exact).cmp(path));
+        if let Ok(found) = exact
+            && let Some(to) = self.exact[found].1.find(ask)
         {
-            return Some(&self.exact[found].1);
+            return Some(to);
         }
         let later = self
             .prefixes
             .partition_point(|prefix| by_element(&prefix.path, path).is_le());
-        let found = longest(&self.prefixes, later.checked_sub(1), path)?;
-        Some(&self.prefixes[found].to)
+        covering(&self.prefixes, later.checked_sub(1), path)
+            .find_map(|index| self.prefixes[index].choices.find(ask))
     }
 }
 
-/// The first that covers the path among `from` and those it lies below.
-fn longest<T>(sorted: &[Prefix<T>], mut from: Option<usize>, path: &str) -> Option<usize> {
-    while let Some(index) = from {
-        let prefix = &sorted[index];
-        if covers(&prefix.path, path) {
-            return Some(index);
-        }
-        from = prefix.parent;
+impl<T> Choices<T> {
+    fn find(&self, ask: &Ask<'_>) -> Option<&T> {
+        let Self(choices) = self;
+        let found = choices.iter().find(|(conditions, _)| conditions.hold(ask));
+        found.map(|(_, to)| to)
     }
-    None
+}
+
+/// Gathers the routes of each path, and sorts the paths.
+fn by_path<T>(
+    mut routes: Vec<(Box<str>, Conditions, T)>,
+    order: fn(&str, &str) -> Ordering,
+) -> Vec<(Box<str>, Choices<T>)> {
+    // Both sorts are stable, so that of two equal routes the first stays.
+    routes.sort_by(|(a, ..), (b, ..)| order(a, b));
+    let mut gathered: Vec<(Box<str>, Choices<T>)> = Vec::new();
+    for (path, conditions, to) in routes {
+        match gathered.last_mut() {
+            Some((last, Choices(choices))) if *last == path => choices.push((conditions, to)),
+            _ => gathered.push((path, Choices(vec![(conditions, to)]))),
+        }
+    }
+    for (_, Choices(choices)) in &mut gathered {
+        choices.sort_by_key(|(conditions, _)| Reverse(conditions.rank()));
+    }
+    gathered
+}
+
+/// Those that cover the path among `from` and those it lies below, the longest first.
+fn covering<T>(
+    sorted: &[Prefix<T>],
+    from: Option<usize>,
+    path: &str,
+) -> impl Iterator<Item = usize> {
+    successors(from, |index| sorted[*index].parent)
+        .filter(move |index| covers(&sorted[*index].path, path))
 }
 
 /// Whether the path's first elements are the prefix. The empty one also covers what is no path: `*` of `OPTIONS *`.

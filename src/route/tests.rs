@@ -1,3 +1,4 @@
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use proptest::prelude::*;
 
 use super::*;
@@ -8,7 +9,26 @@ fn at(host: Host, path: &str) -> Matcher {
         Some(path) => Path::Exact(path.into()),
         None => Path::Prefix(path.into()),
     };
-    Matcher { host, path }
+    Matcher::new(host, path)
+}
+
+/// A request of which only host and path are of interest.
+fn plain<'r>(host: &'r str, path: &'r str, headers: &'r HeaderMap) -> Ask<'r> {
+    Ask {
+        listener: "http",
+        host,
+        path,
+        query: "",
+        method: &Method::GET,
+        headers,
+        ends_here: &|_| false,
+    }
+}
+
+impl<T> RouteTable<T> {
+    fn lead(&self, host: &str, path: &str) -> Option<&T> {
+        self.find(&plain(host, path, &HeaderMap::new()))
+    }
 }
 
 fn exact(host: &str) -> Host {
@@ -35,13 +55,13 @@ fn the_most_specific_host_wins() {
         (below("b.example.com"), "/"),
         (exact("a.b.example.com"), "/"),
     ]);
-    assert_eq!(routes.find("a.b.example.com", "/"), Some(&3));
-    assert_eq!(routes.find("x.b.example.com", "/"), Some(&2));
-    assert_eq!(routes.find("x.y.b.example.com", "/"), Some(&2));
-    assert_eq!(routes.find("b.example.com", "/"), Some(&1));
-    assert_eq!(routes.find("example.com", "/"), Some(&0));
-    assert_eq!(routes.find(".example.com", "/"), Some(&0));
-    assert_eq!(routes.find("", "/"), Some(&0));
+    assert_eq!(routes.lead("a.b.example.com", "/"), Some(&3));
+    assert_eq!(routes.lead("x.b.example.com", "/"), Some(&2));
+    assert_eq!(routes.lead("x.y.b.example.com", "/"), Some(&2));
+    assert_eq!(routes.lead("b.example.com", "/"), Some(&1));
+    assert_eq!(routes.lead("example.com", "/"), Some(&0));
+    assert_eq!(routes.lead(".example.com", "/"), Some(&0));
+    assert_eq!(routes.lead("", "/"), Some(&0));
 }
 
 fn child(host: &str) -> Host {
@@ -56,13 +76,13 @@ fn a_child_has_one_label_and_comes_before_what_covers_any_depth() {
         (child("b.example.com"), "/"),
         (child("other"), "/"),
     ]);
-    assert_eq!(routes.find("a.example.com", "/x"), Some(&1));
-    assert_eq!(routes.find("a.example.com", "/y"), Some(&0));
-    assert_eq!(routes.find("a.b.example.com", "/x"), Some(&2));
-    assert_eq!(routes.find("a.a.b.example.com", "/x"), Some(&0));
-    assert_eq!(routes.find("a.other:80", "/"), Some(&3));
-    assert_eq!(routes.find("a.b.other", "/"), None);
-    assert_eq!(routes.find("other", "/"), None);
+    assert_eq!(routes.lead("a.example.com", "/x"), Some(&1));
+    assert_eq!(routes.lead("a.example.com", "/y"), Some(&0));
+    assert_eq!(routes.lead("a.b.example.com", "/x"), Some(&2));
+    assert_eq!(routes.lead("a.a.b.example.com", "/x"), Some(&0));
+    assert_eq!(routes.lead("a.other:80", "/"), Some(&3));
+    assert_eq!(routes.lead("a.b.other", "/"), None);
+    assert_eq!(routes.lead("other", "/"), None);
 }
 
 #[test]
@@ -74,13 +94,13 @@ fn an_exact_path_comes_before_every_prefix_of_its_host() {
         (Host::Any, "=/"),
         (exact("a.test"), "/api"),
     ]);
-    assert_eq!(routes.find("b.test", "/api/x"), Some(&1));
-    assert_eq!(routes.find("b.test", "/api/x/"), Some(&0));
-    assert_eq!(routes.find("b.test", "/api/"), Some(&2));
-    assert_eq!(routes.find("b.test", "/api"), None);
-    assert_eq!(routes.find("b.test", "/"), Some(&3));
-    assert_eq!(routes.find("b.test", ""), None);
-    assert_eq!(routes.find("a.test", "/api/x"), Some(&4));
+    assert_eq!(routes.lead("b.test", "/api/x"), Some(&1));
+    assert_eq!(routes.lead("b.test", "/api/x/"), Some(&0));
+    assert_eq!(routes.lead("b.test", "/api/"), Some(&2));
+    assert_eq!(routes.lead("b.test", "/api"), None);
+    assert_eq!(routes.lead("b.test", "/"), Some(&3));
+    assert_eq!(routes.lead("b.test", ""), None);
+    assert_eq!(routes.lead("a.test", "/api/x"), Some(&4));
 }
 
 #[test]
@@ -90,15 +110,15 @@ fn a_host_without_the_path_hides_no_wider_one() {
         (below("example.com"), "/static"),
         (Host::Any, "/"),
     ]);
-    assert_eq!(routes.find("shop.example.com", "/api/x"), Some(&0));
-    assert_eq!(routes.find("shop.example.com", "/static/x"), Some(&1));
-    assert_eq!(routes.find("shop.example.com", "/apis"), Some(&2));
+    assert_eq!(routes.lead("shop.example.com", "/api/x"), Some(&0));
+    assert_eq!(routes.lead("shop.example.com", "/static/x"), Some(&1));
+    assert_eq!(routes.lead("shop.example.com", "/apis"), Some(&2));
 }
 
 #[test]
 fn the_host_decides_before_the_length_of_the_path() {
     let routes = table(&[(exact("a.test"), "/"), (Host::Any, "/long/path")]);
-    assert_eq!(routes.find("a.test", "/long/path"), Some(&0));
+    assert_eq!(routes.lead("a.test", "/long/path"), Some(&0));
 }
 
 #[test]
@@ -124,7 +144,7 @@ fn prefixes_match_whole_elements() {
         ("", None),
         ("*", None),
     ] {
-        assert_eq!(routes.find("a.test", path), to, "{path}");
+        assert_eq!(routes.lead("a.test", path), to, "{path}");
     }
 }
 
@@ -132,7 +152,7 @@ fn prefixes_match_whole_elements() {
 fn the_root_covers_everything() {
     let routes = table(&[(Host::Any, "/")]);
     for path in ["/", "", "*", "/x", "//x", "example.com:443"] {
-        assert_eq!(routes.find("a.test", path), Some(&0), "{path}");
+        assert_eq!(routes.lead("a.test", path), Some(&0), "{path}");
     }
 }
 
@@ -147,17 +167,17 @@ fn spellings_of_a_host_are_the_same() {
         "SHOP.example.com.:8080",
         "shop.example.com:",
     ] {
-        assert_eq!(routes.find(host, "/"), Some(&0), "{host}");
+        assert_eq!(routes.lead(host, "/"), Some(&0), "{host}");
     }
     for host in ["[::1]", "[::1]:80", "::1"] {
-        assert_eq!(routes.find(host, "/"), Some(&1), "{host}");
+        assert_eq!(routes.lead(host, "/"), Some(&1), "{host}");
     }
     for host in [
         "shop.example.com..",
         "[shop.example.co]",
         "xshop.example.com",
     ] {
-        assert_eq!(routes.find(host, "/"), None, "{host}");
+        assert_eq!(routes.lead(host, "/"), None, "{host}");
     }
 }
 
@@ -169,13 +189,141 @@ fn of_two_equal_routes_the_first_wins() {
         (exact("A.test"), "/"),
         (exact("a.test."), "/"),
     ]);
-    assert_eq!(routes.find("b.test", "/api"), Some(&0));
-    assert_eq!(routes.find("a.test", "/api"), Some(&2));
+    assert_eq!(routes.lead("b.test", "/api"), Some(&0));
+    assert_eq!(routes.lead("a.test", "/api"), Some(&2));
+}
+
+/// `GET`, `name: value`, `?name=value` and `on listener`, with commas between.
+fn conditions(text: &str) -> Conditions {
+    let mut conditions = Conditions::default();
+    for part in text.split(", ").filter(|part| !part.is_empty()) {
+        if let Some(listener) = part.strip_prefix("on ") {
+            conditions.listeners.push(listener.into());
+        } else if let Some((name, value)) = part.split_once(": ") {
+            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+            let value = HeaderValue::from_str(value).unwrap();
+            conditions.headers.push((name, value));
+        } else if let Some(pair) = part.strip_prefix('?') {
+            let (name, value) = pair.split_once('=').unwrap();
+            conditions.query.push((name.into(), value.into()));
+        } else {
+            conditions.method = Some(part.parse().unwrap());
+        }
+    }
+    conditions
+}
+
+fn conditional(routes: &[(Host, &str, &str)]) -> RouteTable<usize> {
+    let matchers = routes.iter().map(|(host, path, text)| Matcher {
+        conditions: conditions(text),
+        ..at(host.clone(), path)
+    });
+    RouteTable::build(matchers.zip(0..))
+}
+
+fn fields(list: &[(&'static str, &str)]) -> HeaderMap {
+    let mut fields = HeaderMap::new();
+    for (name, value) in list {
+        fields.append(*name, HeaderValue::from_str(value).unwrap());
+    }
+    fields
+}
+
+#[test]
+fn a_route_whose_conditions_do_not_hold_hides_no_other() {
+    let routes = conditional(&[
+        (exact("a.test"), "=/x", "POST"),
+        (exact("a.test"), "/x", "x-canary: on"),
+        (exact("a.test"), "/", "?v=2"),
+        (below("test"), "/x", "on https"),
+        (Host::Any, "/", ""),
+    ]);
+    let on = fields(&[("x-canary", "on")]);
+    let none = HeaderMap::new();
+    for (method, query, listener, headers, to) in [
+        (Method::POST, "v=2", "https", &on, 0),
+        (Method::GET, "v=2", "https", &on, 1),
+        (Method::GET, "v=2", "https", &none, 2),
+        (Method::GET, "v=1&v=2", "https", &none, 3),
+        (Method::GET, "", "http", &none, 4),
+    ] {
+        let ask = Ask {
+            method: &method,
+            query,
+            listener,
+            headers,
+            ..plain("a.test", "/x", &none)
+        };
+        assert_eq!(routes.find(&ask), Some(&to), "{ask:?}");
+    }
+}
+
+#[test]
+fn of_routes_for_one_path_the_most_specific_comes_first() {
+    let routes = conditional(&[
+        (Host::Any, "/", ""),
+        (Host::Any, "/", "?a=1, ?b=2"),
+        (Host::Any, "/", "x-a: 1"),
+        (Host::Any, "/", "x-a: 1, x-b: 2"),
+        (Host::Any, "/", "GET"),
+        (Host::Any, "/", "GET, ?a=1"),
+        (Host::Any, "/", "on http"),
+        (Host::Any, "/", "GET"),
+    ]);
+    let none = HeaderMap::new();
+    let both = fields(&[("x-a", "1"), ("x-b", "2")]);
+    let one = fields(&[("x-a", "1"), ("x-b", "3")]);
+    let ask = |listener, method, headers, query| {
+        let ask = Ask {
+            listener,
+            method,
+            headers,
+            query,
+            ..plain("a.test", "/", &none)
+        };
+        routes.find(&ask).copied()
+    };
+    assert_eq!(ask("http", &Method::GET, &both, "a=1&b=2"), Some(6));
+    assert_eq!(ask("https", &Method::GET, &both, "a=1&b=2"), Some(5));
+    assert_eq!(ask("https", &Method::GET, &both, "b=2"), Some(4));
+    assert_eq!(ask("https", &Method::PUT, &both, "a=1&b=2"), Some(3));
+    assert_eq!(ask("https", &Method::PUT, &one, "a=1&b=2"), Some(2));
+    assert_eq!(ask("https", &Method::PUT, &none, "x&b=2&a=1"), Some(1));
+    assert_eq!(ask("https", &Method::PUT, &none, "b=2&a"), Some(0));
+}
+
+#[test]
+fn fields_of_one_name_are_one() {
+    let routes = conditional(&[(Host::Any, "/", "x-a: 1"), (Host::Any, "/", "cookie: a; b")]);
+    let none = HeaderMap::new();
+    let ask = |headers: HeaderMap, gone: &str| {
+        let ask = Ask {
+            headers: &headers,
+            ends_here: &|name| name == gone,
+            ..plain("a.test", "/", &none)
+        };
+        routes.find(&ask).copied()
+    };
+    assert_eq!(ask(fields(&[("x-a", "1")]), ""), Some(0));
+    assert_eq!(ask(fields(&[("x-a", "1"), ("x-a", "1")]), ""), None);
+    assert_eq!(ask(fields(&[("x-a", "12")]), ""), None);
+    assert_eq!(ask(fields(&[("x-a", "")]), ""), None);
+    assert_eq!(ask(fields(&[("x-a", "1")]), "x-a"), None);
+    assert_eq!(ask(fields(&[("cookie", "a; b")]), ""), Some(1));
+    assert_eq!(
+        ask(fields(&[("cookie", "a"), ("cookie", "b")]), ""),
+        Some(1)
+    );
+    assert_eq!(ask(fields(&[("cookie", "a")]), ""), None);
+    // Of what a condition names twice, all has to hold.
+    let routes = conditional(&[(Host::Any, "/", "x-a: 1, x-a: 2")]);
+    let headers = fields(&[("x-a", "1"), ("x-a", "2")]);
+    assert_eq!(routes.find(&plain("a.test", "/", &headers)), None);
 }
 
 #[test]
 fn an_empty_table_finds_nothing() {
-    assert_eq!(RouteTable::<u8>::default().find("a.test", "/"), None);
+    assert_eq!(RouteTable::<u8>::default().lead("a.test", "/"), None);
 }
 
 #[test]
@@ -185,18 +333,19 @@ fn finds_among_ten_thousand_hosts_and_paths() {
     let routes = RouteTable::build(hosts.chain(paths));
     for i in 0..10_000 {
         assert_eq!(
-            routes.find(&format!("shop-{i}.example.com:80"), "/x"),
+            routes.lead(&format!("shop-{i}.example.com:80"), "/x"),
             Some(&i)
         );
         assert_eq!(
-            routes.find("a.test", &format!("/tenants/{i}/x")),
+            routes.lead("a.test", &format!("/tenants/{i}/x")),
             Some(&(10_000 + i))
         );
     }
 }
 
 /// The naive model: try every route, keep the best.
-fn naive(routes: &[Matcher], host: &str, path: &str) -> Option<usize> {
+fn naive(routes: &[Matcher], ask: &Ask<'_>) -> Option<usize> {
+    let (host, path) = (ask.host, ask.path);
     let host = host.to_lowercase();
     let host = host.strip_suffix(":8080").unwrap_or(&host);
     let host = host.strip_suffix('.').unwrap_or(host);
@@ -221,7 +370,26 @@ fn naive(routes: &[Matcher], host: &str, path: &str) -> Option<usize> {
                 elements.starts_with(&prefix).then_some(prefix.len())?
             }
         };
-        Some((host, path))
+        let Conditions {
+            listeners,
+            method,
+            headers,
+            query,
+        } = &matcher.conditions;
+        let pairs: Vec<&str> = ask.query.split('&').collect();
+        let hold = (listeners.is_empty() || listeners.iter().any(|it| &**it == ask.listener))
+            && method.as_ref().is_none_or(|it| it == ask.method)
+            && headers.iter().all(|(n, v)| ask.headers.get(n) == Some(v))
+            && query
+                .iter()
+                .all(|(n, v)| pairs.contains(&&*format!("{n}={v}")));
+        let count = (
+            !listeners.is_empty(),
+            method.is_some(),
+            headers.len(),
+            query.len(),
+        );
+        hold.then_some((host, path, count))
     };
     let ranked = routes.iter().enumerate();
     let ranked = ranked.filter_map(|(index, matcher)| Some((rank(matcher)?, index)));
@@ -264,7 +432,21 @@ fn matcher() -> impl Strategy<Value = Matcher> {
         2 => path().prop_map(Path::Prefix),
         1 => path().prop_map(Path::Exact),
     ];
-    (host, path).prop_map(|(host, path)| Matcher { host, path })
+    (host, path, some_conditions()).prop_map(|(host, path, conditions)| Matcher {
+        conditions,
+        ..Matcher::new(host, path)
+    })
+}
+
+fn some_conditions() -> impl Strategy<Value = Conditions> {
+    let known = [
+        "on http", "on https", "GET", "POST", "x-a: 1", "x-a: 2", "x-b: 1", "?a=1", "?a=2", "?b=1",
+    ];
+    prop_oneof![
+        1 => Just(Conditions::default()),
+        1 => prop::sample::subsequence(known.to_vec(), 0..4)
+            .prop_map(|parts| conditions(&parts.join(", "))),
+    ]
 }
 
 proptest! {
@@ -275,11 +457,26 @@ proptest! {
         decoration in prop::sample::select(vec!["", ".", ":8080", ".:8080"]),
         capitals in prop::bool::ANY,
         path in path(),
+        (listener, post, a, b, query) in (
+            prop::sample::select(vec!["http", "https"]),
+            prop::bool::ANY,
+            prop::sample::select(vec!["1", "2"]),
+            prop::sample::select(vec!["1", "2"]),
+            prop::sample::select(vec!["", "a=1", "b=1&a=2", "a=1&b=1", "a"]),
+        ),
     ) {
+        let headers = fields(&[("x-a", a), ("x-b", b)]);
         let host = if capitals { host.to_uppercase() } else { host } + decoration;
-        let wanted = naive(&routes, &host, &path);
+        let method = if post { Method::POST } else { Method::GET };
+        let ask = Ask {
+            listener,
+            query,
+            method: &method,
+            ..plain(&host, &path, &headers)
+        };
+        let wanted = naive(&routes, &ask);
         let table = RouteTable::build(routes.into_iter().zip(0..));
-        prop_assert_eq!(table.find(&host, &path).copied(), wanted);
+        prop_assert_eq!(table.find(&ask).copied(), wanted);
     }
 
     #[test]
@@ -289,6 +486,6 @@ proptest! {
             (Host::Any, "/é"),
             (Host::Any, "=/é"),
             (child("é"), "/"),]);
-        let _ = routes.find(&host, &path);
+        let _ = routes.lead(&host, &path);
     }
 }

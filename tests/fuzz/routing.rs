@@ -45,10 +45,8 @@ fn routes() -> Vec<Matcher> {
         None if text.is_empty() => Host::Any,
         None => Host::Exact(text.into()),
     };
-    let matcher = |(text, path): &(&str, &str)| Matcher {
-        host: host(text),
-        path: Path::Prefix((*path).into()),
-    };
+    let matcher =
+        |(text, path): &(&str, &str)| Matcher::new(host(text), Path::Prefix((*path).into()));
     ROUTES.iter().map(matcher).collect()
 }
 

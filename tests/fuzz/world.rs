@@ -241,8 +241,6 @@ pub(crate) fn play(routes: impl FnOnce() -> Vec<Matcher>, case: impl AsyncFnOnce
 
 /// Everything is for one service.
 pub(crate) fn everything() -> Vec<Matcher> {
-    vec![Matcher {
-        host: tidegate::route::Host::Any,
-        path: tidegate::route::Path::any(),
-    }]
+    use tidegate::route::{Host, Path};
+    vec![Matcher::new(Host::Any, Path::any())]
 }

@@ -237,10 +237,7 @@ impl World {
 
     /// Puts other settings in force.
     pub(crate) async fn reload(&self, settings: ServiceSettings) {
-        let everything = Matcher {
-            host: Host::Any,
-            path: Path::any(),
-        };
+        let everything = Matcher::new(Host::Any, Path::any());
         let desired = Desired {
             routes: vec![(everything, settings.name.clone())],
             services: vec![DesiredService {
