@@ -12,14 +12,15 @@ use tokio_rustls::rustls::crypto::ring::Ticketer;
 use tokio_rustls::rustls::server::{ProducesTickets, WebPkiClientVerifier};
 use tokio_rustls::rustls::{self, ServerConfig};
 
-use super::names::ByName;
+use super::held::Offer;
+use super::names::{ByName, Resolver};
 use super::pair::{Pair, authorities, provider};
 use super::{Certificate, HandshakeError, TlsError, TlsStream, Version, Wire};
 
 /// TLS of a listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// Chosen by SNI; the first one when none fits. Never empty.
+    /// Chosen by SNI; the first one when none fits. Empty only where others are offered.
     pub certificates: Vec<Certificate>,
     /// The lowest version spoken.
     pub min_version: Version,
@@ -47,6 +48,8 @@ pub struct Acceptor {
 struct Shared {
     settings: Settings,
     in_force: ArcSwap<InForce>,
+    /// By name, beside those of files.
+    offered: Arc<ArcSwap<ByName>>,
 }
 
 /// What was read together and goes together.
@@ -58,7 +61,7 @@ struct InForce {
 /// When a certificate ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expiry {
-    /// The file that it was read from.
+    /// The file that it was read from, or where else it is from.
     pub cert: PathBuf,
     /// The end of its validity.
     pub not_after: SystemTime,
@@ -70,13 +73,20 @@ impl Acceptor {
     /// # Errors
     /// [`TlsError`], naming the file.
     pub fn new(settings: &Settings) -> Result<Self, TlsError> {
-        let in_force = settings.read(None)?;
+        let offered = Arc::default();
+        let in_force = settings.read(&offered, None)?;
         Ok(Self {
             shared: Arc::new(Shared {
                 settings: settings.clone(),
                 in_force: ArcSwap::from_pointee(in_force),
+                offered,
             }),
         })
+    }
+
+    /// Shows these certificates from the next handshake on, beside those of files, and no others.
+    pub fn offer(&self, offers: &[Offer]) {
+        self.shared.offered.store(Arc::new(ByName::offered(offers)));
     }
 
     /// Reads all files again. What they hold is in force from the next handshake on; connections that exist stay as they
@@ -86,7 +96,10 @@ impl Acceptor {
     /// [`TlsError`], naming the file; then everything stays as it was.
     pub fn refresh(&self) -> Result<(), TlsError> {
         let known = self.shared.in_force.load_full();
-        let fresh = self.shared.settings.read(Some(&known.config))?;
+        let fresh = {
+            let offered = &self.shared.offered;
+            self.shared.settings.read(offered, Some(&known.config))?
+        };
         self.shared.in_force.store(Arc::new(fresh));
         Ok(())
     }
@@ -104,7 +117,9 @@ impl Acceptor {
     /// When its certificates end.
     #[must_use]
     pub fn expiries(&self) -> Vec<Expiry> {
-        self.shared.in_force.load().expiries.clone()
+        let mut all = self.shared.in_force.load().expiries.clone();
+        all.extend_from_slice(&self.shared.offered.load().expiries);
+        all
     }
 
     /// The handshake of a connection. The caller bounds its time.
@@ -129,7 +144,11 @@ impl fmt::Debug for Acceptor {
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 impl Settings {
-    fn read(&self, known: Option<&ServerConfig>) -> Result<InForce, TlsError> {
+    fn read(
+        &self,
+        offered: &Arc<ArcSwap<ByName>>,
+        known: Option<&ServerConfig>,
+    ) -> Result<InForce, TlsError> {
         let provider = provider();
         let pairs = self
             .certificates
@@ -158,7 +177,10 @@ impl Settings {
                 builder.with_client_cert_verifier(verifier)
             }
         };
-        let mut config = builder.with_cert_resolver(Arc::new(ByName::of(&pairs)));
+        let mut config = builder.with_cert_resolver(Arc::new(Resolver {
+            files: ByName::of(&pairs),
+            offered: offered.clone(),
+        }));
         let protocols = &PROTOCOLS[usize::from(!self.http2)..];
         config.alpn_protocols = protocols.iter().map(|it| it.to_vec()).collect();
         config.ticketer = self.ticketer(known)?;

@@ -4,6 +4,7 @@
 //! * [`Connector`]: a service's side towards its endpoints, which have to prove who they are.
 //! * `pair`: a certificate and its key, which are a pair or nothing at all.
 
+mod held;
 mod listener;
 mod names;
 mod pair;
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 use tokio_rustls::{client, server};
 
+pub use held::{Held, Offer};
 pub use listener::{Acceptor, ClientCertificates, Expiry, Settings};
 pub use upstream::{Connector, UpstreamSettings, UpstreamTlsError, is_server_name};
 pub use wire::Wire;
@@ -67,6 +69,14 @@ pub enum TlsError {
         cert: PathBuf,
         /// The key's file.
         key: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// A certificate and a key from elsewhere that cannot be used.
+    #[error("{name}: {what}")]
+    Held {
+        /// Where they are from.
+        name: String,
         /// What is wrong.
         what: String,
     },

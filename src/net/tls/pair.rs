@@ -55,6 +55,24 @@ impl Pair {
             not_after,
         })
     }
+
+    /// The pair in two texts, or what is wrong with them.
+    pub(super) fn of(cert: &[u8], key: &[u8], provider: &CryptoProvider) -> Result<Self, String> {
+        let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(cert)
+            .collect::<Result<_, _>>()
+            .map_err(|error| format!("the certificate: {error}"))?;
+        let own = chain.first().ok_or("it has no certificate")?;
+        let (names, not_after) = facts(own).map_err(|what| format!("the certificate: {what}"))?;
+        let key =
+            PrivateKeyDer::from_pem_slice(key).map_err(|error| format!("the key: {error}"))?;
+        let key = CertifiedKey::from_der(chain, key, provider)
+            .map_err(|error| format!("certificate and key are no pair: {error}"))?;
+        Ok(Self {
+            key: Arc::new(key),
+            names,
+            not_after,
+        })
+    }
 }
 
 /// The authorities in a file.
