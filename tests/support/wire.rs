@@ -27,6 +27,15 @@ impl Wire {
     /// Connects to `shop.test` over TLS, offering these protocols. Returns what was chosen.
     #[track_caller]
     pub(super) fn tls(address: SocketAddr, ca: &str, offers: &[&str]) -> (Self, Option<String>) {
+        Self::try_tls(address, ca, offers).unwrap()
+    }
+
+    /// The same, or why there is no handshake.
+    pub(super) fn try_tls(
+        address: SocketAddr,
+        ca: &str,
+        offers: &[&str],
+    ) -> std::io::Result<(Self, Option<String>)> {
         let mut roots = RootCertStore::empty();
         roots
             .add(CertificateDer::from_pem_slice(ca.as_bytes()).unwrap())
@@ -39,11 +48,11 @@ impl Wire {
         let mut tls = ClientConnection::new(Arc::new(config), name).unwrap();
         let mut tcp = connect(address);
         while tls.is_handshaking() {
-            tls.complete_io(&mut tcp).unwrap();
+            tls.complete_io(&mut tcp)?;
         }
         let chosen = tls.alpn_protocol();
         let chosen = chosen.map(|name| String::from_utf8_lossy(name).into_owned());
-        (Self::Tls(Box::new(StreamOwned::new(tls, tcp))), chosen)
+        Ok((Self::Tls(Box::new(StreamOwned::new(tls, tcp))), chosen))
     }
 
     /// The socket below.

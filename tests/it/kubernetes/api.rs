@@ -1,9 +1,10 @@
-//! An API server over a real socket, as far as endpoint slices go: lists, watches, bookmarks, versions, errors inside a
-//! stream. It does what real ones do now and then: it forgets old versions, knows no streaming lists, forbids, breaks off,
-//! and goes away. Unlike real ones it allows loopback addresses.
+//! An API server over a real socket, as far as tidegate asks one: lists, watches, bookmarks, versions, errors inside a
+//! stream, and writes with their conflicts. It does what real ones do now and then: it forgets old versions, knows no
+//! streaming lists, forbids, breaks off, and goes away. Unlike real ones it allows loopback addresses.
 
-use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Write};
+mod http;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
@@ -27,19 +28,21 @@ struct Shared {
 /// What the server has and how it behaves.
 struct State {
     version: u64,
-    slices: BTreeMap<String, Value>,
-    pods: BTreeMap<String, Value>,
+    /// All objects, by the plural of their kind and `namespace/name`.
+    objects: BTreeMap<(&'static str, String), Value>,
     /// Every event, with its version and the plural of its kind.
     events: Vec<(u64, &'static str, Value)>,
     /// What happened before is forgotten.
     oldest: u64,
     knows_streams: bool,
-    forbids: bool,
-    forbids_pods: bool,
+    /// Plurals that may not be read, and `verb plural` of writes that are forbidden.
+    forbidden: BTreeSet<String>,
     is_away: bool,
     connections: Vec<TcpStream>,
-    /// The requests, by what they ask for.
+    /// The requests for slices, by what they ask for.
     asked: Vec<&'static str>,
+    /// Every write that was done, as `verb plural namespace/name`.
+    written: Vec<String>,
 }
 
 impl Api {
@@ -48,16 +51,15 @@ impl Api {
         let state = State {
             // A cluster is never new, and a version of the same length sorts as text as well.
             version: 1000,
-            slices: BTreeMap::new(),
-            pods: BTreeMap::new(),
+            objects: BTreeMap::new(),
             events: Vec::new(),
             oldest: 0,
             knows_streams: true,
-            forbids: false,
-            forbids_pods: false,
+            forbidden: BTreeSet::new(),
             is_away: false,
             connections: Vec::new(),
             asked: Vec::new(),
+            written: Vec::new(),
         };
         let api = Self {
             address: listener.local_addr().unwrap(),
@@ -87,7 +89,7 @@ impl Api {
             "kind": "Config",
             "clusters": [{ "name": "test", "cluster": { "server": format!("http://{}", self.address) } }],
             "users": [{ "name": "test", "user": {} }],
-            "contexts": [{ "name": "test", "context": { "cluster": "test", "user": "test" } }],
+            "contexts": [{ "name": "test", "context": { "cluster": "test", "user": "test", "namespace": "tidegate" } }],
             "current-context": "test",
         })
         .to_string()
@@ -129,27 +131,51 @@ impl Api {
         self.put_of("web", name, ports, endpoints);
     }
 
-    fn put_of(&self, service: &str, name: &str, ports: &Value, endpoints: &Value) {
-        let mut state = self.state();
-        state.version += 1;
-        let slice = json!({
-            "apiVersion": "discovery.k8s.io/v1",
-            "kind": "EndpointSlice",
-            "addressType": "IPv4",
-            "metadata": {
-                "name": name,
-                "namespace": "shop",
-                "uid": format!("uid of {name}"),
-                "resourceVersion": state.version.to_string(),
-                "labels": { "kubernetes.io/service-name": service },
-            },
-            "ports": ports,
-            "endpoints": endpoints,
-        });
-        let old = state.slices.insert(name.to_owned(), slice.clone());
-        let kind = if old.is_some() { "MODIFIED" } else { "ADDED" };
-        state.happened(kind, SLICES, &slice);
+    /// A slice of a service.
+    pub(super) fn put_of(&self, service: &str, name: &str, ports: &Value, endpoints: &Value) {
+        self.set_object(
+            SLICES,
+            &json!({
+                "addressType": "IPv4",
+                "metadata": {
+                    "name": name,
+                    "namespace": "shop",
+                    "labels": { "kubernetes.io/service-name": service },
+                },
+                "ports": ports,
+                "endpoints": endpoints,
+            }),
+        );
+    }
+
+    /// An object as it is from now on, its version and what is missing of its metadata filled in.
+    pub(super) fn set_object(&self, plural: &'static str, object: &Value) {
+        self.state().set(plural, object.clone());
         self.shared.news.notify_all();
+    }
+
+    /// An object, `namespace/name` or the name alone, as it is now.
+    pub(super) fn object(&self, plural: &'static str, name: &str) -> Option<Value> {
+        self.state()
+            .objects
+            .get(&(plural, name.to_owned()))
+            .cloned()
+    }
+
+    /// Deletes an object.
+    pub(super) fn delete_object(&self, plural: &'static str, name: &str) {
+        self.state().remove(plural, name);
+        self.shared.news.notify_all();
+    }
+
+    /// Forbids to read a kind, or a write as `verb plural`; or allows it again.
+    pub(super) fn forbids_to(&self, what: &str, forbids: bool) {
+        let mut state = self.state();
+        if forbids {
+            state.forbidden.insert(what.to_owned());
+        } else {
+            state.forbidden.remove(what);
+        }
     }
 
     /// A pod as a client deletes it: it is killed so many seconds from now.
@@ -164,43 +190,32 @@ impl Api {
             humantime::format_rfc3339_seconds(at).to_string()
         });
         let name = endpoint.name();
-        let mut state = self.state();
-        state.version += 1;
-        let pod = json!({
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {
-                "name": format!("pod-{name}"),
-                "namespace": "shop",
-                "uid": name,
-                "resourceVersion": state.version.to_string(),
-                "deletionTimestamp": killed,
-                "deletionGracePeriodSeconds": grace,
-            },
-        });
-        let old = state.pods.insert(name.to_owned(), pod.clone());
-        let kind = if old.is_some() { "MODIFIED" } else { "ADDED" };
-        state.happened(kind, PODS, &pod);
-        self.shared.news.notify_all();
+        self.set_object(
+            PODS,
+            &json!({
+                "metadata": {
+                    "name": format!("pod-{name}"),
+                    "namespace": "shop",
+                    "uid": name,
+                    "deletionTimestamp": killed,
+                    "deletionGracePeriodSeconds": grace,
+                },
+            }),
+        );
     }
 
     pub(super) fn forbids_pods(&self, forbids: bool) {
-        self.state().forbids_pods = forbids;
+        self.forbids_to(PODS, forbids);
     }
 
     pub(super) fn delete(&self, name: &str) {
-        let mut state = self.state();
-        let mut slice = state.slices.remove(name).unwrap();
-        state.version += 1;
-        slice["metadata"]["resourceVersion"] = state.version.to_string().into();
-        state.happened("DELETED", SLICES, &slice);
-        self.shared.news.notify_all();
+        self.delete_object(SLICES, &format!("shop/{name}"));
     }
 
     /// Says of a pod that it terminates, whoever has it.
     pub(super) fn terminate(&self, pod: &str) {
         let name = format!("web-{pod}");
-        let slice = self.state().slices[&name].clone();
+        let slice = self.object(SLICES, &format!("shop/{name}")).unwrap();
         let mut endpoints = slice["endpoints"].clone();
         endpoints[0]["conditions"] =
             json!({ "ready": false, "serving": true, "terminating": true });
@@ -220,7 +235,7 @@ impl Api {
     }
 
     pub(super) fn forbids(&self, forbids: bool) {
-        self.state().forbids = forbids;
+        self.forbids_to(SLICES, forbids);
     }
 
     /// Forgets all versions up to now.
@@ -258,184 +273,86 @@ impl Api {
 }
 
 impl State {
+    /// What is missing is filled in. Returns the object as it is then.
+    fn set(&mut self, plural: &'static str, mut object: Value) -> Value {
+        self.version += 1;
+        let (kind, version) = names(plural);
+        (object["kind"], object["apiVersion"]) = (kind.into(), version.into());
+        let key = key(&object);
+        let old = self.objects.get(&(plural, key.clone()));
+        let event = if old.is_some() { "MODIFIED" } else { "ADDED" };
+        let born = old.map(|old| old["metadata"]["creationTimestamp"].clone());
+        let metadata = &mut object["metadata"];
+        metadata["resourceVersion"] = self.version.to_string().into();
+        if metadata["uid"].is_null() {
+            metadata["uid"] = format!("uid of {key}").into();
+        }
+        if metadata["creationTimestamp"].is_null() {
+            let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+            metadata["creationTimestamp"] = born.unwrap_or_else(|| now.into());
+        }
+        self.objects.insert((plural, key), object.clone());
+        self.happened(event, plural, &object);
+        object
+    }
+
+    fn remove(&mut self, plural: &'static str, name: &str) {
+        let mut object = self.objects.remove(&(plural, name.to_owned())).unwrap();
+        self.version += 1;
+        object["metadata"]["resourceVersion"] = self.version.to_string().into();
+        self.happened("DELETED", plural, &object);
+    }
+
     fn happened(&mut self, kind: &str, plural: &'static str, object: &Value) {
         let event = json!({ "type": kind, "object": object });
         self.events.push((self.version, plural, event));
     }
 
-    fn objects(&self, plural: &str) -> impl Iterator<Item = &Value> {
-        match plural {
-            PODS => self.pods.values(),
-            _ => self.slices.values(),
-        }
+    /// Those of a kind, in a namespace or in all.
+    fn all(&self, plural: &'static str, namespace: Option<&str>) -> impl Iterator<Item = &Value> {
+        let all = self
+            .objects
+            .iter()
+            .filter(move |((own, _), _)| *own == plural);
+        all.map(|(_, object)| object)
+            .filter(move |object| is_in(object, namespace))
     }
 }
 
-impl Shared {
-    /// Answers what comes on a connection, until it breaks.
-    fn serve(&self, mut stream: TcpStream) {
-        let mut reader = BufReader::new(stream.try_clone().unwrap());
-        while let Some(target) = read_head(&mut reader) {
-            let (path, query) = target.split_once('?').unwrap_or_default();
-            let plural = if path.ends_with("/pods") {
-                PODS
-            } else {
-                SLICES
-            };
-            let asks = |pair: &str| query.split('&').any(|one| one == pair);
-            let version = query
-                .split('&')
-                .find_map(|one| one.strip_prefix("resourceVersion="));
-            let version: u64 = version.unwrap_or_default().parse().unwrap_or_default();
-            let state = self.state.lock().unwrap();
-            if state.forbids || (state.forbids_pods && plural == PODS) {
-                drop(state);
-                let forbidden = format!("{plural} is forbidden");
-                let _ = send(&mut stream, "403 Forbidden", &status(403, &forbidden));
-            } else if asks("watch=true") {
-                let streams = asks("sendInitialEvents=true");
-                self.watch(state, &mut stream, plural, version, streams);
-                break;
-            } else {
-                let _ = list(state, &mut stream, plural);
-            }
-        }
-        let _ = stream.shutdown(Shutdown::Both);
-    }
+fn is_in(object: &Value, namespace: Option<&str>) -> bool {
+    namespace.is_none_or(|namespace| object["metadata"]["namespace"] == namespace)
+}
 
-    fn watch(
-        &self,
-        mut state: MutexGuard<'_, State>,
-        stream: &mut TcpStream,
-        plural: &'static str,
-        version: u64,
-        streams: bool,
-    ) {
-        if plural == SLICES {
-            state.asked.push(if streams { "stream" } else { "watch" });
-        }
-        let mut at = state.events.len();
-        let mut lines = Vec::new();
-        if streams && !state.knows_streams {
-            lines.push(json!({ "type": "ERROR", "object": status(500, "RequestWatchProgress is disabled") }));
-        } else if streams {
-            lines.extend(
-                state
-                    .objects(plural)
-                    .map(|slice| json!({ "type": "ADDED", "object": slice })),
-            );
-            lines.push(bookmark(
-                plural,
-                state.version,
-                &json!({ "k8s.io/initial-events-end": "true" }),
-            ));
-        } else if version < state.oldest {
-            lines.push(
-                json!({ "type": "ERROR", "object": status(410, "too old resource version") }),
-            );
-        } else {
-            at = state
-                .events
-                .iter()
-                .position(|(known, ..)| *known > version)
-                .unwrap_or(at);
-        }
-        let ends = lines.last().is_some_and(|line| line["type"] == "ERROR");
-        drop(state);
-        let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
-        let mut result = stream.write_all(head.as_bytes());
-        loop {
-            for line in lines.drain(..) {
-                result = result.and_then(|()| chunk(stream, &format!("{line}\n")));
-            }
-            if ends || result.is_err() {
-                let _ = stream.write_all(b"0\r\n\r\n");
-                return;
-            }
-            let mut state = self.state.lock().unwrap();
-            if state.events.len() == at {
-                (state, _) = self.news.wait_timeout(state, BOOKMARKS).unwrap();
-            }
-            let news = state.events[at..].iter();
-            let news = news.filter(|(_, kind, _)| *kind == plural);
-            lines.extend(news.map(|(.., event)| event.clone()));
-            if state.events.len() == at {
-                lines.push(bookmark(plural, state.version, &json!({})));
-            }
-            at = state.events.len();
-        }
+fn key(object: &Value) -> String {
+    let text = |key: &str| object["metadata"][key].as_str().unwrap_or_default();
+    match text("namespace") {
+        "" => text("name").to_owned(),
+        namespace => format!("{namespace}/{}", text("name")),
     }
 }
 
-fn list(
-    mut state: MutexGuard<'_, State>,
-    stream: &mut TcpStream,
-    plural: &'static str,
-) -> std::io::Result<()> {
-    if plural == SLICES {
-        state.asked.push("list");
-    }
-    let (kind, version) = names(plural);
-    let all = json!({
-        "kind": format!("{kind}List"),
-        "apiVersion": version,
-        "metadata": { "resourceVersion": state.version.to_string() },
-        "items": state.objects(plural).collect::<Vec<_>>(),
-    });
-    drop(state);
-    send(stream, "200 OK", &all)
-}
-
+/// The kind and version of a plural.
 fn names(plural: &str) -> (&'static str, &'static str) {
-    match plural {
-        PODS => ("Pod", "v1"),
-        _ => ("EndpointSlice", "discovery.k8s.io/v1"),
-    }
+    let (_, kind, version) = KINDS.iter().find(|(known, ..)| *known == plural).unwrap();
+    (kind, version)
 }
 
-fn bookmark(plural: &str, version: u64, annotations: &Value) -> Value {
-    let (kind, api) = names(plural);
-    json!({ "type": "BOOKMARK", "object": {
-        "kind": kind,
-        "apiVersion": api,
-        "metadata": { "resourceVersion": version.to_string(), "annotations": annotations },
-    } })
-}
+pub(super) const SLICES: &str = "endpointslices";
+pub(super) const PODS: &str = "pods";
+pub(super) const INGRESSES: &str = "ingresses";
+pub(super) const CLASSES: &str = "ingressclasses";
+pub(super) const SERVICES: &str = "services";
+pub(super) const SECRETS: &str = "secrets";
+pub(super) const LEASES: &str = "leases";
+pub(super) const EVENTS: &str = "events";
 
-fn status(code: u16, message: &str) -> Value {
-    json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "message": message, "reason": "Test" })
-}
-
-fn send(stream: &mut TcpStream, status: &str, body: &Value) -> std::io::Result<()> {
-    let body = body.to_string();
-    let length = body.len();
-    let head = format!(
-        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
-    );
-    stream.write_all(format!("{head}{body}").as_bytes())
-}
-
-fn chunk(stream: &mut TcpStream, text: &str) -> std::io::Result<()> {
-    stream.write_all(format!("{:x}\r\n{text}\r\n", text.len()).as_bytes())
-}
-
-/// The target of the next request; none when no more comes.
-fn read_head(reader: &mut BufReader<TcpStream>) -> Option<String> {
-    let mut target = None;
-    loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line).ok()? == 0 {
-            return None;
-        }
-        match line.trim_end() {
-            "" => return target,
-            line => target = target.or_else(|| line.split(' ').nth(1).map(ToOwned::to_owned)),
-        }
-    }
-}
-
-const SLICES: &str = "endpointslices";
-const PODS: &str = "pods";
-
-/// How often a bookmark comes while nothing happens.
-const BOOKMARKS: Duration = Duration::from_secs(1);
+const KINDS: [(&str, &str, &str); 8] = [
+    (SLICES, "EndpointSlice", "discovery.k8s.io/v1"),
+    (PODS, "Pod", "v1"),
+    (INGRESSES, "Ingress", "networking.k8s.io/v1"),
+    (CLASSES, "IngressClass", "networking.k8s.io/v1"),
+    (SERVICES, "Service", "v1"),
+    (SECRETS, "Secret", "v1"),
+    (LEASES, "Lease", "coordination.k8s.io/v1"),
+    (EVENTS, "Event", "events.k8s.io/v1"),
+];
