@@ -10,6 +10,7 @@
 
 mod ending;
 mod pipe;
+mod room;
 mod stream;
 
 use std::rc::Rc;

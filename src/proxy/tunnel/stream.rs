@@ -9,6 +9,8 @@ use bytes::{Buf, Bytes};
 use h2::{Reason, RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::room::Room;
+
 /// Both halves of a stream.
 ///
 /// Whoever reads has passed on what was read before: only then may the other side send as much again. So what is under way
@@ -21,6 +23,8 @@ pub struct ByteStream {
     unread: Bytes,
     /// What was read and is not known to have been passed on.
     passing: usize,
+    /// Where what is sent is copied to.
+    room: Room,
 }
 
 /// What is asked of the other side's windows at a time, and goes into one frame.
@@ -35,6 +39,7 @@ impl ByteStream {
             recv,
             unread: Bytes::new(),
             passing: 0,
+            room: Room::default(),
         }
     }
 
@@ -92,7 +97,7 @@ impl AsyncWrite for ByteStream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let send = &mut self.get_mut().send;
+        let Self { send, room, .. } = self.get_mut();
         let wanted = buf.len().min(AT_ONCE);
         if send.capacity() == 0 {
             send.reserve_capacity(wanted);
@@ -104,7 +109,7 @@ impl AsyncWrite for ByteStream {
             }
         }
         let size = send.capacity().min(wanted);
-        send.send_data(Bytes::copy_from_slice(&buf[..size]), false)
+        send.send_data(room.copy(&buf[..size]), false)
             .map_err(io::Error::other)?;
         Poll::Ready(Ok(size))
     }
