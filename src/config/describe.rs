@@ -83,6 +83,7 @@ fn listener(listener: &server::Settings) -> Value {
             "connections": listener.limits.connections,
             "connections_per_client": listener.limits.connections_per_client,
             "streams": listener.limits.streams,
+            "streams_per_client": listener.limits.streams_per_client,
             "stream_window": write_size(listener.limits.stream_window.into()),
             "connection_window": write_size(listener.limits.connection_window.into()),
             "resets": listener.limits.resets,

@@ -157,6 +157,11 @@ fn http2_limits(limits: &mut Limits, keys: &mut Mapping<'_>) {
     take(&mut limits.streams, keys.optional("streams"), |item| {
         count(item, 1..=10_000)
     });
+    take(
+        &mut limits.streams_per_client,
+        keys.optional("streams_per_client"),
+        |item| count(item, 0..=10_000_000),
+    );
     // Below what every client begins with, SETTINGS would have to be waited for.
     take(
         &mut limits.stream_window,

@@ -152,6 +152,7 @@ fn reads_every_key() {
     assert_eq!((limits.header_bytes, limits.headers), (32 * 1024, 50));
     assert_eq!((limits.target_bytes, limits.connections), (8192, 10));
     assert_eq!(limits.connections_per_client, 3);
+    assert_eq!(limits.streams_per_client, 30);
     assert!(!listener.http2 && !tls.http2);
     assert_eq!(listener.timeouts.ping, Duration::ZERO);
     assert_eq!(
@@ -247,7 +248,7 @@ listeners:
       client_certificates: { ca: tls/clients.crt, required: false }
     http2: false
     timeouts: { header: 3s, keep_alive: 2m, ping: 0s, max_connection_age: 5m }
-    limits: { header_size: 32KiB, headers: 50, target_size: 8KiB, connections: 10, connections_per_client: 3, streams: 7,
+    limits: { header_size: 32KiB, headers: 50, target_size: 8KiB, connections: 10, connections_per_client: 3, streams: 7, streams_per_client: 30,
       stream_window: 64KiB, connection_window: 2MiB, resets: 5, stream_errors: 9 }
 routes:
   - { host: Shop.Example.com, path: /api/, service: api }

@@ -1,5 +1,5 @@
-//! How many connections a listener has, and each of its clients, over all workers, so that one cannot take them all; and how
-//! many all listeners have together, so that descriptors are left for everything else.
+//! How many connections a listener has, and how many connections and streams each of its clients, over all workers, so that one
+//! cannot take them all; and how many all listeners have together, so that descriptors are left for everything else.
 //!
 //! Clients are counted in a fixed number of cells by a keyed hash of the address: no lock, no map that an attacker fills. Two clients
 //! may share a cell and are then counted together; with ten thousand clients one in seven does, and it matters only to
@@ -19,6 +19,13 @@ pub struct Crowd {
     open: AtomicU32,
     open_max: u32,
     room: Arc<Room>,
+    connections: Arc<Each>,
+    streams: Arc<Each>,
+}
+
+/// What each client has of something.
+#[derive(Debug)]
+struct Each {
     /// Empty without a limit for each.
     cells: Box<[AtomicU32]>,
     hasher: RandomState,
@@ -55,10 +62,10 @@ impl Room {
     }
 }
 
-/// A connection that is counted. Dropping it ends that.
+/// Something that is counted as its client's. Dropping it ends that.
 #[derive(Debug)]
 pub(super) struct Counted {
-    crowd: Arc<Crowd>,
+    each: Arc<Each>,
     cell: usize,
 }
 
@@ -68,15 +75,12 @@ impl Crowd {
     /// Nobody, yet.
     #[must_use]
     pub fn new(limits: &Limits, room: Arc<Room>) -> Arc<Self> {
-        let max = limits.connections_per_client;
-        let cells = if max == 0 { 0 } else { CELLS };
         Arc::new(Self {
             open: AtomicU32::new(0),
             open_max: limits.connections,
             room,
-            cells: (0..cells).map(|_| AtomicU32::new(0)).collect(),
-            hasher: RandomState::new(),
-            max,
+            connections: Each::up_to(limits.connections_per_client),
+            streams: Each::up_to(limits.streams_per_client),
         })
     }
 
@@ -97,7 +101,28 @@ impl Crowd {
     }
 
     /// One more connection of a client. `Err` when it has as many as it may have.
-    pub(super) fn enter(self: &Arc<Self>, client: IpAddr) -> Result<Option<Counted>, ()> {
+    pub(super) fn enter(&self, client: IpAddr) -> Result<Option<Counted>, ()> {
+        self.connections.enter(client)
+    }
+
+    /// One more stream of a client. `Err` when it has as many as it may have.
+    pub(super) fn enter_stream(&self, client: IpAddr) -> Result<Option<Counted>, ()> {
+        self.streams.enter(client)
+    }
+}
+
+impl Each {
+    /// So many of each client; 0 bounds nothing.
+    fn up_to(max: u32) -> Arc<Self> {
+        let cells = if max == 0 { 0 } else { CELLS };
+        Arc::new(Self {
+            cells: (0..cells).map(|_| AtomicU32::new(0)).collect(),
+            hasher: RandomState::new(),
+            max,
+        })
+    }
+
+    fn enter(self: &Arc<Self>, client: IpAddr) -> Result<Option<Counted>, ()> {
         if self.cells.is_empty() {
             return Ok(None);
         }
@@ -107,7 +132,7 @@ impl Crowd {
         });
         match entered {
             Ok(_) => Ok(Some(Counted {
-                crowd: self.clone(),
+                each: self.clone(),
                 cell,
             })),
             Err(_) => Err(()),
@@ -125,7 +150,7 @@ fn prefix(client: IpAddr) -> u64 {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.crowd.cells[self.cell].fetch_sub(1, Ordering::Relaxed);
+        self.each.cells[self.cell].fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -137,6 +162,7 @@ mod tests {
     fn bounds_each_client_and_no_other() {
         let each = |max| Limits {
             connections_per_client: max,
+            streams_per_client: max,
             ..Limits::default()
         };
         let room = || Room::for_connections(10);
@@ -147,6 +173,10 @@ mod tests {
         assert!(crowd.enter(client("2001:db8::3")).is_err(), "one /64");
         drop(first);
         assert!(crowd.enter(client("2001:db8::3")).is_ok());
+        assert!(
+            crowd.enter_stream(client("2001:db8::3")).is_ok(),
+            "streams are counted apart"
+        );
         drop(second);
         assert!(crowd.open(), "those of one client count for nobody else");
         let unbounded = Crowd::new(&each(0), room());

@@ -226,6 +226,11 @@ impl Entry {
         counted.ok()
     }
 
+    /// Counts a stream as its client's. `Err` when it is one too many.
+    pub(super) fn count_stream(&self, client: SocketAddr) -> Result<Option<Counted>, ()> {
+        self.crowd.enter_stream(client.ip())
+    }
+
     /// What comes before HTTP: who the client is, and TLS.
     async fn introduce(
         &self,

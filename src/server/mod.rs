@@ -97,6 +97,8 @@ pub struct Limits {
     pub connections_per_client: u32,
     /// HTTP/2: open streams of a connection.
     pub streams: u32,
+    /// HTTP/2: open streams of one client, over all its connections and all workers; more are refused. 0 bounds nothing.
+    pub streams_per_client: u32,
     /// HTTP/2: bytes of one upload that may be on their way.
     pub stream_window: u32,
     /// HTTP/2: the same for all uploads of a connection.
@@ -116,6 +118,7 @@ impl Default for Limits {
             connections: 100_000,
             connections_per_client: 0,
             streams: 128,
+            streams_per_client: 0,
             stream_window: 256 * 1024,
             connection_window: 1024 * 1024,
             resets: 20,

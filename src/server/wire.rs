@@ -14,7 +14,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::http2::Frames;
+use super::http2::{Frames, Resets};
 use super::lines::Lines;
 use crate::net::Stream;
 
@@ -49,8 +49,8 @@ pub(super) struct Watched {
     /// Something has come since this was last taken back.
     pub(super) heard: Cell<bool>,
     opening: RefCell<Opening>,
-    /// Over HTTP/2.
-    frames: RefCell<Option<Frames>>,
+    /// Over HTTP/2: those that come, and those that go.
+    frames: RefCell<Option<(Frames, Resets)>>,
 }
 
 /// The beginning of a connection.
@@ -101,13 +101,21 @@ impl Watched {
     pub(super) fn speak_http2(&self) {
         self.phase.set(Phase::Streams);
         self.lines.take();
-        self.frames.replace(Some(Frames::new(PREFACE.len())));
+        let both = (Frames::new(PREFACE.len()), Resets::default());
+        self.frames.replace(Some(both));
     }
 
     /// Whether the head of a request is under way on one of its streams.
     pub(super) fn in_head(&self) -> bool {
         let frames = self.frames.borrow();
-        frames.as_ref().is_some_and(Frames::in_head)
+        frames.as_ref().is_some_and(|(come, _)| come.in_head())
+    }
+
+    /// Tells why streams were reset since this was last asked.
+    pub(super) fn take_resets(&self, tell: impl FnMut(&'static str)) {
+        if let Some((_, go)) = &mut *self.frames.borrow_mut() {
+            go.take().for_each(tell);
+        }
     }
 
     /// Its first bytes have turned out to be HTTP/2, and are held back for whoever speaks that.
@@ -122,7 +130,21 @@ impl Watched {
         }
     }
 
-    fn note_written(&self, written: &Poll<io::Result<usize>>) {
+    fn note_written<'b>(
+        &self,
+        written: &Poll<io::Result<usize>>,
+        bufs: impl IntoIterator<Item = &'b [u8]>,
+    ) {
+        if let Poll::Ready(Ok(size)) = written
+            && let Some((_, go)) = &mut *self.frames.borrow_mut()
+        {
+            let mut left = *size;
+            for buf in bufs {
+                let taken = left.min(buf.len());
+                go.feed(&buf[..taken]);
+                left -= taken;
+            }
+        }
         self.blocked.set(written.is_pending());
         if written.is_ready() {
             self.wrote.set(true);
@@ -144,8 +166,8 @@ impl AsyncRead for Wire {
         let watched = &self.watched;
         let before = buf.filled().len();
         let read = watched.poll_either(cx, buf);
-        if let Some(frames) = &mut *watched.frames.borrow_mut() {
-            frames.feed(&buf.filled()[before..]);
+        if let Some((come, _)) = &mut *watched.frames.borrow_mut() {
+            come.feed(&buf.filled()[before..]);
         }
         read
     }
@@ -235,7 +257,7 @@ impl AsyncWrite for Wire {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut *self.watched.stream.borrow_mut()).poll_write(cx, buf);
-        self.watched.note_written(&written);
+        self.watched.note_written(&written, [buf]);
         written
     }
 
@@ -249,7 +271,8 @@ impl AsyncWrite for Wire {
         let size: usize = bufs.iter().map(|buf| buf.len()).sum();
         if size > TOGETHER_MAX {
             let written = stream.poll_write_vectored(cx, bufs);
-            self.watched.note_written(&written);
+            let pieces = bufs.iter().map(|buf| &**buf);
+            self.watched.note_written(&written, pieces);
             return written;
         }
         // A head and a short body: copying them together costs less than a vector costs the kernel.
@@ -261,7 +284,7 @@ impl AsyncWrite for Wire {
             rest = back;
         }
         let written = stream.poll_write(cx, &together[..size]);
-        self.watched.note_written(&written);
+        self.watched.note_written(&written, [&together[..size]]);
         written
     }
 

@@ -40,6 +40,7 @@ pub struct Metrics {
     retries: IntCounterVec,
     downstream_connections: IntGaugeVec,
     downstream_closed: IntCounterVec,
+    http2_resets: IntCounterVec,
     source_up: IntGaugeVec,
     source_updates: IntCounterVec,
     source_staleness: GaugeVec,
@@ -144,6 +145,11 @@ impl Metrics {
             ),
             retries: counter("tidegate_retries_total", "Requests sent again", &["service", "reason"]),
             downstream_connections: gauge("tidegate_downstream_connections", "Open connections of clients", &["listener"]),
+            http2_resets: counter(
+                "tidegate_downstream_http2_resets_total",
+                "HTTP/2 streams that were reset towards their client, by the reason that it was told",
+                &["listener", "reason"],
+            ),
             downstream_closed: counter(
                 "tidegate_downstream_connections_closed_total",
                 "Connections of clients that tidegate closed",
@@ -299,6 +305,13 @@ impl Metrics {
             .add(change);
     }
 
+    /// A stream was reset towards its client.
+    pub fn http2_reset(&self, listener: &str, reason: &str) {
+        self.http2_resets
+            .with_label_values(&[listener, reason])
+            .inc();
+    }
+
     /// tidegate has closed a client's connection: `announced`, `idle`, `goaway` or `forced`.
     pub fn downstream_closed(&self, listener: &str, how: &str) {
         self.downstream_closed
@@ -310,6 +323,7 @@ impl Metrics {
     pub fn forget_listener(&self, listener: &str) {
         remove(&self.downstream_connections, &[("listener", listener)]);
         remove(&self.downstream_closed, &[("listener", listener)]);
+        remove(&self.http2_resets, &[("listener", listener)]);
         remove(&self.requests, &[("listener", listener)]);
         remove(&self.certificate_expiry, &[("listener", listener)]);
         remove(&self.certificate_reload, &[("listener", listener)]);

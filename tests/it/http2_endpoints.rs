@@ -1,14 +1,12 @@
 //! HTTP/2 to endpoints: who shares a connection, how a drain ends it (P1, P3, P4, P5), and what is sent again (P10).
 
 use crate::support::stream_client::{
-    CANCEL, END_HEADERS, END_STREAM, HEADERS, INTERNAL_ERROR, PROTOCOL_ERROR, block,
+    CANCEL, END_HEADERS, END_STREAM, HEADERS, INTERNAL_ERROR, PROTOCOL_ERROR, REFUSED_STREAM, block,
 };
 use crate::support::stream_endpoint::{Call, Manner};
 use crate::support::{
     Client, Endpoint, SLACK, Setup, StreamClient, StreamEndpoint, Tidegate, eventually,
 };
-
-const REFUSED_STREAM: u32 = 7;
 
 /// By prior knowledge, one worker.
 fn before(endpoints: &[&StreamEndpoint], keys: &str) -> Tidegate {

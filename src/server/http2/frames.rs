@@ -1,7 +1,9 @@
-//! Where a client is in its frames: whether the head of a request has begun and is not over.
+//! Where a client is in its frames: whether the head of a request has begun and is not over; and, of the frames to it, which
+//! streams were reset.
 //!
 //! h2 tells of a request once its head is whole, and keeps no time. A head that comes byte by byte, in one frame or in many
-//! (CONTINUATION), would be waited for without an end.
+//! (CONTINUATION), would be waited for without an end. Nor does it tell of the streams that it resets itself, because their
+//! client has broken a rule or has more open than it may; what it writes does.
 
 /// A reader of frames that looks at nothing but their heads.
 #[derive(Debug)]
@@ -80,6 +82,73 @@ impl Frames {
     }
 }
 
+/// A reader of the frames to a client, which notes the resets of streams.
+#[derive(Debug, Default)]
+pub(in crate::server) struct Resets {
+    /// The frame's head, and what a reset says behind it.
+    bytes: [u8; RESET],
+    have: usize,
+    /// Bytes of a frame that are of no interest and still to come.
+    left: usize,
+    /// Why streams were reset, since this was last taken.
+    codes: Vec<u32>,
+}
+
+/// Bytes of a frame that resets a stream.
+const RESET: usize = HEAD + 4;
+const RST_STREAM: u8 = 3;
+
+/// How the reasons are called in metrics (RFC 9113, section 7), by their numbers.
+const REASONS: [&str; 14] = [
+    "no_error",
+    "protocol_error",
+    "internal_error",
+    "flow_control_error",
+    "settings_timeout",
+    "stream_closed",
+    "frame_size_error",
+    "refused_stream",
+    "cancel",
+    "compression_error",
+    "connect_error",
+    "enhance_your_calm",
+    "inadequate_security",
+    "http_1_1_required",
+];
+
+impl Resets {
+    /// What was written.
+    pub(in crate::server) fn feed(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            if self.left > 0 {
+                let taken = self.left.min(bytes.len());
+                self.left -= taken;
+                bytes = &bytes[taken..];
+                continue;
+            }
+            let whole = if self.have < HEAD { HEAD } else { RESET };
+            let taken = (whole - self.have).min(bytes.len());
+            self.bytes[self.have..self.have + taken].copy_from_slice(&bytes[..taken]);
+            self.have += taken;
+            bytes = &bytes[taken..];
+            let [high, middle, low, kind, _, _, _, _, _, a, b, c, d] = self.bytes;
+            if self.have == HEAD && kind != RST_STREAM {
+                self.left = u32::from_be_bytes([0, high, middle, low]) as usize;
+                self.have = 0;
+            } else if self.have == RESET {
+                self.codes.push(u32::from_be_bytes([a, b, c, d]));
+                self.have = 0;
+            }
+        }
+    }
+
+    /// Why streams were reset since this was last asked.
+    pub(in crate::server) fn take(&mut self) -> impl Iterator<Item = &'static str> {
+        let reason = |code: u32| REASONS.get(code as usize).copied().unwrap_or("other");
+        std::mem::take(&mut self.codes).into_iter().map(reason)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -112,6 +181,28 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn sees_every_reset_wherever_it_is_cut(
+            frames in prop::collection::vec((0u8..11, 0usize..300, 0u32..16), 0..20),
+            size in 1usize..100,
+        ) {
+            let mut sent = Vec::new();
+            let mut right = Vec::new();
+            for (kind, length, code) in frames {
+                if kind == RST_STREAM {
+                    sent.extend([0, 0, 4, kind, 0, 0, 0, 0, 1]);
+                    sent.extend(code.to_be_bytes());
+                    right.push(REASONS.get(code as usize).copied().unwrap_or("other"));
+                } else {
+                    sent.extend(frame(kind, 0, length));
+                }
+            }
+            let mut reader = Resets::default();
+            sent.chunks(size).for_each(|piece| reader.feed(piece));
+            prop_assert_eq!(reader.take().collect::<Vec<_>>(), right);
+            prop_assert_eq!(reader.take().count(), 0);
+        }
+
         #[test]
         fn knows_when_a_head_is_under_way(
             frames in prop::collection::vec((0u8..11, 0u8..8, 0usize..300), 0..8),

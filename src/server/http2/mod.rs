@@ -15,7 +15,7 @@ mod frames;
 mod stream;
 mod streams;
 
-pub(super) use frames::Frames;
+pub(super) use frames::{Frames, Resets};
 pub(super) use streams::Streams;
 
 use std::future::Future;
@@ -162,6 +162,15 @@ fn builder(limits: &Limits) -> Builder {
 
 impl Conversation<'_> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Over> {
+        let over = self.converse(cx);
+        self.connection.watched.take_resets(|reason| {
+            let metrics = self.entry.proxy.metrics().shared();
+            metrics.http2_reset(self.entry.name(), reason);
+        });
+        over
+    }
+
+    fn converse(&mut self, cx: &mut Context<'_>) -> Poll<Over> {
         self.connection.task().register(cx.waker());
         loop {
             match self.http.poll_accept(cx) {
@@ -188,8 +197,12 @@ impl Conversation<'_> {
     }
 
     /// A stream is a request.
-    fn begin(&self, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
-        let place = Place::take(self.entry, self.connection);
+    fn begin(&self, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+        let Some(place) = Place::take(self.entry, self.connection) else {
+            // Nothing has been done with it: the client may send it again.
+            respond.send_reset(Reason::REFUSED_STREAM);
+            return;
+        };
         self.entry.spawn(stream::serve(place, request, respond));
     }
 

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use crate::clock::Task;
 use crate::server::connection::Connection;
+use crate::server::crowd::Counted;
 use crate::server::listener::Entry;
 
 /// The open streams.
@@ -28,6 +29,7 @@ pub(super) struct Place {
     pub(super) entry: Rc<Entry>,
     pub(super) connection: Rc<Connection>,
     open: Rc<Open>,
+    _counted: Option<Counted>,
 }
 
 impl Streams {
@@ -61,18 +63,21 @@ impl Streams {
 }
 
 impl Place {
-    pub(super) fn take(entry: &Rc<Entry>, connection: &Rc<Connection>) -> Self {
+    /// None when the client has as many as it may have.
+    pub(super) fn take(entry: &Rc<Entry>, connection: &Rc<Connection>) -> Option<Self> {
+        let counted = entry.count_stream(connection.downstream.client).ok()?;
         let mut open = connection.streams.open.borrow_mut();
         let own = Rc::new(Open {
             task: entry.proxy.clock().task(),
             index: Cell::new(open.len()),
         });
         open.push(own.clone());
-        Self {
+        Some(Self {
             entry: entry.clone(),
             connection: connection.clone(),
             open: own,
-        }
+            _counted: counted,
+        })
     }
 
     /// What works on the stream.

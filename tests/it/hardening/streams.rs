@@ -2,8 +2,8 @@
 
 use super::resident_kib;
 use crate::support::stream_client::{
-    CANCEL, DATA, END_HEADERS, END_STREAM, HEADERS, PING, PREFACE, PROTOCOL_ERROR, RST_STREAM,
-    SETTINGS, WINDOW_UPDATE, block, frame,
+    CANCEL, DATA, END_HEADERS, END_STREAM, HEADERS, PING, PREFACE, PROTOCOL_ERROR, REFUSED_STREAM,
+    RST_STREAM, SETTINGS, WINDOW_UPDATE, block, frame,
 };
 use crate::support::{Endpoint, Setup, StreamClient, Tidegate, eventually};
 
@@ -154,10 +154,86 @@ fn thousands_of_streams_without_a_window_cost_little() {
     let mut other = StreamClient::connect(tidegate.address());
     assert_eq!(other.get("/other").status(), 200);
     let grown = resident_kib(&tidegate).saturating_sub(before);
-    // 128 streams may be open, each with a buffer towards its client and one from its endpoint.
-    assert!(grown < 24 * 1024, "{grown} KiB");
+    assert!(grown < COST_KIB, "{grown} KiB");
     drop(client);
     tidegate.in_flight("a", 0);
+}
+
+#[test]
+fn as_many_streams_as_may_be_open_cost_little_while_their_window_is_closed() {
+    let a = Endpoint::start("a");
+    a.answer_with(format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: 10000000\r\n\r\n{}",
+        "x".repeat(10_000_000)
+    ));
+    let tidegate = Setup::of(&[&a]).rest("access_log: { sample: 0.0 }").start();
+    let before = resident_kib(&tidegate);
+    let mut client = StreamClient::with_window(tidegate.address(), 0);
+    for _ in 0..128 {
+        client.ask("/window");
+    }
+    tidegate.in_flight("a", 128);
+    client.until("every answer has begun", |seen| {
+        let begun = seen.streams.values().filter(|it| !it.fields.is_empty());
+        (begun.count() == 128).then_some(())
+    });
+    let grown = resident_kib(&tidegate).saturating_sub(before);
+    eprintln!("128 streams: {grown} KiB");
+    assert!(grown < COST_KIB, "{grown} KiB");
+    drop(client);
+    tidegate.in_flight("a", 0);
+}
+
+#[test]
+fn what_a_client_may_not_do_is_counted_by_its_reason() {
+    let a = Endpoint::start("a");
+    let tidegate = Setup::of(&[&a]).start();
+    let mut client = StreamClient::connect(tidegate.address());
+    let wrong = [
+        (":method", "GET"),
+        (":scheme", "http"),
+        (":authority", "shop.test"),
+        (":path", "/wrong"),
+        ("connection", "x"),
+    ];
+    for _ in 0..3 {
+        let stream = client.open_with(&wrong, END_STREAM);
+        assert_eq!(client.answer(stream).reset, Some(PROTOCOL_ERROR));
+    }
+    let series =
+        "tidegate_downstream_http2_resets_total{listener=\"http\",reason=\"protocol_error\"}";
+    eventually("they are counted", || {
+        (tidegate.metric(series) == Some(3.0)).then_some(())
+    });
+    assert_eq!(client.get("/").status(), 200, "the connection goes on");
+}
+
+#[test]
+fn one_client_has_so_many_streams_over_all_its_connections() {
+    let a = Endpoint::start("a");
+    let limits = "limits: { streams_per_client: 5 }";
+    let tidegate = Setup::of(&[&a]).listener(limits).start();
+    let mut clients = [(); 2].map(|()| StreamClient::connect(tidegate.address()));
+    let mut held = Vec::new();
+    for number in 0..5 {
+        clients[number % 2].ask("/held");
+        held.push(a.held());
+    }
+    for client in &mut clients {
+        let refused = client.ask("/one-more");
+        assert_eq!(client.answer(refused).reset, Some(REFUSED_STREAM));
+    }
+    assert_eq!(a.count(), 5);
+    let series =
+        "tidegate_downstream_http2_resets_total{listener=\"http\",reason=\"refused_stream\"}";
+    eventually("they are counted", || {
+        (tidegate.metric(series) == Some(2.0)).then_some(())
+    });
+    held.pop().unwrap().answer("done");
+    tidegate.in_flight("a", 4);
+    assert_eq!(clients[1].get("/").status(), 200, "there is room again");
+    let mut plain = tidegate.connect();
+    assert_eq!(plain.get("/").status, 200, "a connection is no stream");
 }
 
 #[test]
