@@ -6,7 +6,8 @@
 //!   address cannot be rebound, and a port in `Host` says nothing about who asks, so forwarded ports work.
 //! * A page that just sends a form or an image request gives itself away by `Origin` or `Sec-Fetch-Site`: refused for every
 //!   call that changes something, the hook included.
-//! * Another user of the machine is held off by the token, where one is configured. The hook has one of its own
+//! * Another user of the machine is held off by the token, where one is configured, or by the permissions of a socket in the
+//!   file system (`listen`). The hook has one of its own
 //!   (`hook_token_file`): a kubelet cannot keep a secret in a pod's manifest, but a command in the pod can.
 
 use std::fs::File;
@@ -39,8 +40,8 @@ use crate::control::HandleError;
 /// The connection that a request came by, as the listener knows it.
 #[derive(Debug, Clone)]
 pub(super) struct Connection {
-    /// Our end.
-    pub(super) local: SocketAddr,
+    /// Our end; none of a socket in the file system.
+    pub(super) local: Option<SocketAddr>,
     /// The listener stops: whatever streams should end.
     pub(super) stop: CancellationToken,
 }
@@ -121,7 +122,7 @@ pub(super) async fn host(
     let local = request
         .extensions()
         .get::<Connection>()
-        .map(|connection| connection.local.ip());
+        .and_then(|connection| Some(connection.local?.ip()));
     let asked = asked_host(&request)?;
     if !is_own(&asked, local, &admin.settings.borrow().hosts) {
         return Err(Refusal::new(

@@ -10,6 +10,7 @@ mod calls;
 mod dashboard;
 mod events;
 mod guard;
+mod listen;
 mod query;
 mod rate;
 pub mod replicas;
@@ -33,17 +34,21 @@ use tokio::sync::watch;
 use tower_http::timeout::TimeoutLayer;
 
 pub use admission::Admissions;
+pub use listen::{BindError, Listener, SocketFile, bind};
 pub use rate::Rates;
-pub use serve::{BindError, Until, bind, serve};
+pub use serve::{Until, serve};
 
 use crate::control::Handle;
 use crate::discovery::KubernetesService;
+use crate::net::Address;
 
 /// How the admin side listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Where it listens.
-    pub address: SocketAddr,
+    pub address: Address,
+    /// Who may ask there, where that is a socket in the file system.
+    pub socket: SocketFile,
     /// A file with the token that changing calls need.
     pub token_file: Option<PathBuf>,
     /// Whether metrics name endpoints.
@@ -83,7 +88,8 @@ pub struct Peer {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            address: SocketAddr::from(([127, 0, 0, 1], 9901)),
+            address: SocketAddr::from(([127, 0, 0, 1], 9901)).into(),
+            socket: SocketFile::default(),
             token_file: None,
             per_endpoint_metrics: false,
             probes_address: None,

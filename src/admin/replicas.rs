@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,7 +23,8 @@ use hyper::client::conn::http1;
 use hyper::header::{AUTHORIZATION, HOST};
 use hyper_util::rt::TokioIo;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::Peer;
@@ -330,6 +332,19 @@ pub fn target(pod: &PodName, limit: Duration, elsewhere: Option<&[String]>) -> S
     format!("/drain?{pod}&limit={limit}{here}")
 }
 
+/// One call of a hook by a socket in the file system.
+///
+/// # Errors
+/// Why there is no answer, as a fragment.
+pub async fn call_by_file(
+    path: &Path,
+    target: &str,
+    token: Option<&str>,
+) -> Result<HookAnswer, CallError> {
+    let stream = UnixStream::connect(path).await.map_err(CallError::of)?;
+    ask(stream, "localhost", target, token).await
+}
+
 /// One call of another replica's hook.
 ///
 /// # Errors
@@ -347,6 +362,15 @@ pub async fn call(
             is_refused: error.kind() == io::ErrorKind::ConnectionRefused,
             why: error.to_string(),
         })?;
+    ask(stream, host, target, token).await
+}
+
+async fn ask(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    host: &str,
+    target: &str,
+    token: Option<&str>,
+) -> Result<HookAnswer, CallError> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
         .map_err(CallError::of)?;

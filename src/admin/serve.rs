@@ -1,7 +1,6 @@
 //! The admin's listener: HTTP/1 connections, with limits on their number and on every wait for the client.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +12,6 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::SockRef;
-use thiserror::Error;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -22,49 +19,8 @@ use tower::ServiceExt;
 use tracing::{debug, warn};
 
 use super::guard::Connection;
+use super::listen::{Listener, Socket};
 use super::spare::{Lent, Spares};
-
-/// Why the admin side cannot listen.
-#[derive(Debug, Error)]
-pub enum BindError {
-    /// Somebody else has the port.
-    #[error("{0}: the port is taken: stop what listens there, or choose another address for admin")]
-    InUse(SocketAddr),
-    /// Only root may.
-    #[error(
-        "{0}: not permitted: choose a port from 1024 up for admin, or grant CAP_NET_BIND_SERVICE"
-    )]
-    Denied(SocketAddr),
-    /// It is not an address of this machine.
-    #[error("{0}: not an address of this machine: choose one that is for admin, or 0.0.0.0")]
-    NotOurs(SocketAddr),
-    /// Anything else.
-    #[error("{address}: cannot listen: {error}; choose another address for admin")]
-    Other {
-        /// The address.
-        address: SocketAddr,
-        /// What the system says.
-        error: io::Error,
-    },
-}
-
-/// Opens a listening socket, for [`serve`].
-///
-/// # Errors
-/// [`BindError`], which names the address and what to do.
-pub fn bind(address: SocketAddr) -> Result<std::net::TcpListener, BindError> {
-    let open = || {
-        let listener = std::net::TcpListener::bind(address)?;
-        listener.set_nonblocking(true)?;
-        Ok(listener)
-    };
-    open().map_err(|error: io::Error| match error.kind() {
-        io::ErrorKind::AddrInUse => BindError::InUse(address),
-        io::ErrorKind::PermissionDenied => BindError::Denied(address),
-        io::ErrorKind::AddrNotAvailable => BindError::NotOurs(address),
-        _ => BindError::Other { address, error },
-    })
-}
 
 /// When it ends.
 #[derive(Debug, Clone)]
@@ -95,21 +51,17 @@ impl Until {
 ///
 /// # Errors
 /// When the socket cannot be given to the runtime; nothing that a client does ends it.
-pub async fn serve(
-    listener: std::net::TcpListener,
-    router: Router,
-    until: Until,
-) -> io::Result<()> {
+pub async fn serve(listener: Listener, router: Router, until: Until) -> io::Result<()> {
     serve_up_to(CONNECTIONS_MAX, listener, router, until).await
 }
 
 pub(super) async fn serve_up_to(
     most: usize,
-    listener: std::net::TcpListener,
+    listener: Listener,
     router: Router,
     until: Until,
 ) -> io::Result<()> {
-    let listener = TcpListener::from_std(listener)?;
+    let listener = listener.accepting()?;
     let places = Arc::new(Semaphore::new(most));
     let connections = TaskTracker::new();
     let spares = Spares::new()?;
@@ -120,7 +72,7 @@ pub(super) async fn serve_up_to(
             accepted = listener.accept() => accepted,
         };
         let stream = match accepted {
-            Ok((stream, _)) => stream,
+            Ok(stream) => stream,
             Err(error) => {
                 spares.survive(&error).await;
                 continue;
@@ -148,19 +100,22 @@ pub(super) async fn serve_up_to(
 }
 
 async fn connection(
-    stream: TcpStream,
+    stream: Socket,
     spares: Arc<Spares>,
     router: Router,
     until: Until,
 ) -> Result<(), hyper::Error> {
-    // A socket that takes no options still works; a client that does not take its answer is given up by the system.
-    let _ = stream.set_nodelay(true);
-    let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(UNREAD_MAX));
-    let local = stream.local_addr();
+    let mut local = None;
+    if let Socket::Tcp(stream) = &stream {
+        // A socket that takes no options still works; a client that does not take its answer is given up by the system.
+        let _ = stream.set_nodelay(true);
+        let _ = SockRef::from(stream).set_tcp_user_timeout(Some(UNREAD_MAX));
+        let Ok(address) = stream.local_addr() else {
+            return Ok(());
+        };
+        local = Some(address);
+    }
     let stream = Lent::new(stream, spares);
-    let Ok(local) = local else {
-        return Ok(());
-    };
     let known = Connection {
         local,
         stop: until.handed_over.clone(),

@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use rustix::io::{DupFlags, dup3};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tracing::warn;
+
+use super::listen::Socket;
 
 /// The spare descriptors of a listener. Each is one of a socket that nobody can reach.
 #[derive(Debug)]
@@ -87,19 +88,19 @@ impl Spares {
 #[derive(Debug)]
 pub(super) struct Lent {
     /// None once it is given back.
-    stream: Option<TcpStream>,
+    stream: Option<Socket>,
     spares: Arc<Spares>,
 }
 
 impl Lent {
-    pub(super) fn new(stream: TcpStream, spares: Arc<Spares>) -> Self {
+    pub(super) fn new(stream: Socket, spares: Arc<Spares>) -> Self {
         Self {
             stream: Some(stream),
             spares,
         }
     }
 
-    fn stream(&mut self) -> io::Result<Pin<&mut TcpStream>> {
+    fn stream(&mut self) -> io::Result<Pin<&mut Socket>> {
         let stream = self.stream.as_mut().map(Pin::new);
         stream.ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
@@ -108,9 +109,9 @@ impl Lent {
 impl Drop for Lent {
     fn drop(&mut self) {
         if let Some(stream) = self.stream.take()
-            && let Ok(stream) = stream.into_std()
+            && let Ok(descriptor) = stream.into_descriptor()
         {
-            self.spares.take_back(stream.into());
+            self.spares.take_back(descriptor);
         }
     }
 }
@@ -158,15 +159,13 @@ impl AsyncWrite for Lent {
 #[cfg(test)]
 mod tests {
     use tokio::io::AsyncReadExt as _;
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
     use tokio::time::Instant;
 
-    use super::super::bind;
     use super::*;
 
     async fn listen() -> (TcpListener, Arc<Spares>) {
-        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let listener = TcpListener::from_std(listener).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         (listener, Spares::new().unwrap())
     }
 
@@ -197,12 +196,12 @@ mod tests {
         let mut client = TcpStream::connect(address).await.unwrap();
         let (accepted, _) = listener.accept().await.unwrap();
         assert!(spares.with(Vec::pop).is_some());
-        drop(Lent::new(accepted, spares.clone()));
+        drop(Lent::new(Socket::Tcp(accepted), spares.clone()));
         assert!(!spares.lacks());
         assert_eq!(client.read(&mut [0]).await.unwrap(), 0, "it is closed");
         let mut client = TcpStream::connect(address).await.unwrap();
         let (accepted, _) = listener.accept().await.unwrap();
-        drop(Lent::new(accepted, spares.clone()));
+        drop(Lent::new(Socket::Tcp(accepted), spares.clone()));
         assert_eq!(
             spares.with(|kept| kept.len()),
             KEPT_MAX,

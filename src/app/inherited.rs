@@ -3,10 +3,14 @@
 //! All sockets of a listener are taken, whatever the number of workers: one that nobody accepts on would be filled by the
 //! kernel with connections that nobody serves.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 
 use anyhow::{Context as _, ensure};
 use listenfd::ListenFd;
+use socket2::SockRef;
+
+use crate::net::Address;
 
 /// What a socket is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,8 +27,8 @@ pub(super) struct Set {
     pub(super) kind: Option<Kind>,
     pub(super) name: String,
     /// As the config had it.
-    pub(super) address: SocketAddr,
-    pub(super) sockets: Vec<TcpListener>,
+    pub(super) address: Address,
+    pub(super) sockets: Vec<OwnedFd>,
     /// Whoever passed them keeps them open, and goes on with them when we are gone.
     pub(super) lent: bool,
 }
@@ -68,7 +72,7 @@ impl Set {
         Self {
             kind: self.kind,
             name: self.name.clone(),
-            address: self.address,
+            address: self.address.clone(),
             sockets: Vec::new(),
             lent: self.lent,
         }
@@ -99,15 +103,15 @@ impl Inherited {
             let socket = passed.take_tcp_listener(index).with_context(fault)?;
             let socket = socket.with_context(fault)?;
             socket.set_nonblocking(true)?;
-            let address = socket.local_addr().with_context(fault)?;
+            let address = Address::Tcp(socket.local_addr().with_context(fault)?);
             match sets.iter_mut().find(|set| set.address == address) {
                 // Of one with ReusePort=, one for each.
-                Some(set) => set.sockets.push(socket),
+                Some(set) => set.sockets.push(socket.into()),
                 None => sets.push(Set {
                     kind: None,
                     name: address.to_string(),
                     address,
-                    sockets: vec![socket],
+                    sockets: vec![socket.into()],
                     lent: true,
                 }),
             }
@@ -129,14 +133,15 @@ impl Inherited {
     }
 
     /// The sockets for a listener of this config, if there are any. A port that the kernel chose belongs to the name.
-    pub(super) fn take(&mut self, kind: Kind, name: &str, address: SocketAddr) -> Option<Set> {
+    pub(super) fn take(&mut self, kind: Kind, name: &str, address: &Address) -> Option<Set> {
         let fits = |set: &Set| {
-            let there = set.sockets.first().and_then(|it| it.local_addr().ok());
+            let there = set.sockets.first().and_then(bound_to);
+            let chosen = address.tcp().is_some_and(|address| address.port() == 0);
             set.kind.is_none_or(|of| of == kind)
-                && if address.port() == 0 {
-                    set.name == name && set.address == address
+                && if chosen {
+                    set.name == name && set.address == *address
                 } else {
-                    set.address == address || there == Some(address)
+                    set.address == *address || there.is_some_and(|it| address.tcp() == Some(it))
                 }
         };
         let at = self.sets.iter().position(fits)?;
@@ -151,8 +156,14 @@ impl Inherited {
     }
 }
 
+fn bound_to(socket: &OwnedFd) -> Option<SocketAddr> {
+    SockRef::from(socket).local_addr().ok()?.as_socket()
+}
+
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
 
     #[test]
@@ -162,11 +173,11 @@ mod tests {
         let (chosen, fixed, admin) = (socket(), socket(), socket());
         let real = |socket: &TcpListener| socket.local_addr().unwrap();
         let (at, admin_at) = (real(&fixed), real(&admin));
-        let set = |kind, name: &str, address, socket| Set {
+        let set = |kind, name: &str, address: SocketAddr, socket: TcpListener| Set {
             kind: Some(kind),
             name: name.into(),
-            address,
-            sockets: vec![socket],
+            address: address.into(),
+            sockets: vec![socket.into()],
             lent: false,
         };
         let mut inherited = Inherited::new(vec![
@@ -174,7 +185,8 @@ mod tests {
             set(Kind::Listener, "old", at, fixed),
             set(Kind::Admin, "admin", admin_at, admin),
         ]);
-        let mut take = |kind, name, address| inherited.take(kind, name, address).is_some();
+        let mut take =
+            |kind, name, address: SocketAddr| inherited.take(kind, name, &address.into()).is_some();
         assert!(!take(Kind::Listener, "new", any), "another name");
         assert!(!take(Kind::Listener, "http", admin_at), "another kind");
         assert!(take(Kind::Listener, "new", at), "the address decides");

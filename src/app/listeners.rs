@@ -43,13 +43,11 @@ impl Listening {
         inherited: &mut Inherited,
         room: &Arc<Room>,
     ) -> anyhow::Result<Self> {
-        let set = inherited.take(Kind::Listener, &settings.name, settings.address);
-        let Some(Set {
-            mut sockets, lent, ..
-        }) = set
-        else {
+        let set = inherited.take(Kind::Listener, &settings.name, &settings.address.into());
+        let Some(Set { sockets, lent, .. }) = set else {
             return Self::bind(settings, workers, room);
         };
+        let mut sockets: Vec<_> = sockets.into_iter().map(TcpListener::from).collect();
         let tls = acceptor(settings)?;
         // Workers without a socket share one: a new one would be filled before anybody knows that this process will serve.
         while let Some(missing) = workers.checked_sub(sockets.len())

@@ -15,7 +15,6 @@ mod start;
 mod systemd;
 mod upgrade;
 
-use std::net::TcpListener;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -34,10 +33,11 @@ pub use inherited::Inherited;
 pub use privilege::harden;
 pub use upgrade::Predecessor;
 
-use crate::admin::{self, Admin, Probes, Until};
+use crate::admin::{self, Admin, Listener, Probes, Until};
 use crate::config::Config;
 use crate::control::{self, Desired, DesiredService, Handle};
 use crate::kubernetes::Cluster;
+use crate::net::Address;
 use crate::server::{Plan, Room};
 use crate::snapshot::Publisher;
 use crate::telemetry::{AccessLog, AccessLogEnd, Format, Metrics, log};
@@ -70,7 +70,7 @@ pub struct Bound {
     config: Config,
     program: Program,
     listeners: Vec<Listening>,
-    admin: Vec<(Kind, TcpListener)>,
+    admin: Vec<(Kind, Listener)>,
     /// What it goes on with of those that listened before it.
     adopted: Vec<(Kind, String)>,
     workers: usize,
@@ -108,7 +108,7 @@ pub struct App {
 /// Sockets that nobody accepts on yet.
 struct Doors {
     listeners: Vec<Listening>,
-    admin: Vec<(Kind, TcpListener)>,
+    admin: Vec<(Kind, Listener)>,
     admin_settings: watch::Receiver<Arc<admin::Settings>>,
     cluster: Arc<Cluster>,
 }
@@ -144,11 +144,11 @@ impl Bound {
         let mut admin = Vec::new();
         for (kind, address) in admin_addresses(&config) {
             let socket = inherited
-                .take(kind, kind.as_str(), address)
+                .take(kind, kind.as_str(), &address)
                 .and_then(|mut set| set.sockets.pop());
             let socket = match socket {
-                Some(socket) => socket,
-                None => admin::bind(address).with_context(|| kind.key())?,
+                Some(socket) => Listener::of(socket, &address),
+                None => admin::bind(&address, &config.admin.socket).with_context(|| kind.key())?,
             };
             admin.push((kind, socket));
         }
@@ -156,6 +156,11 @@ impl Bound {
         if let Some(identity) = identity {
             if let Some(dir) = &config.state_dir {
                 identity.own(dir)?;
+            }
+            if let Address::Unix(path) = &config.admin.address
+                && config.admin.socket.owner.is_none()
+            {
+                identity.own(path)?;
             }
             identity.assume()?;
             // Rather now than when they are renewed.
@@ -314,12 +319,12 @@ impl App {
 
     fn serve_admin(
         &mut self,
-        sockets: Vec<(Kind, TcpListener)>,
+        sockets: Vec<(Kind, Listener)>,
         settings: watch::Receiver<Arc<admin::Settings>>,
         cluster: Arc<Cluster>,
     ) {
         let bound = sockets.iter();
-        let ports = bound.filter_map(|(_, socket)| Some(socket.local_addr().ok()?.port()));
+        let ports = bound.filter_map(|(_, socket)| Some(socket.tcp()?.port()));
         let others = Others::new(settings.clone(), cluster, ports.collect());
 
         let last_reload = self.last_reload.clone();
@@ -348,7 +353,8 @@ impl App {
         };
         let addresses = admin_addresses(self.in_force.config());
         for ((kind, socket), (_, address)) in sockets.into_iter().zip(addresses) {
-            tell_address(kind.as_str(), &socket);
+            let place = socket.tcp().map_or(address.clone(), Address::Tcp);
+            info!(admin = kind.as_str(), address = %place, "listening");
             // Without a descriptor for it it serves all the same; it can only not be handed over.
             self.admin_sockets.push(Set {
                 kind: Some(kind),
@@ -367,20 +373,14 @@ impl App {
     }
 }
 
-fn admin_addresses(config: &Config) -> Vec<(Kind, std::net::SocketAddr)> {
-    let probes = config.admin.probes_address;
-    std::iter::once((Kind::Admin, config.admin.address))
+fn admin_addresses(config: &Config) -> Vec<(Kind, Address)> {
+    let probes = config.admin.probes_address.map(Address::Tcp);
+    std::iter::once((Kind::Admin, config.admin.address.clone()))
         .chain(probes.map(|address| (Kind::Probes, address)))
         .collect()
 }
 
-fn tell_address(what: &str, socket: &TcpListener) {
-    if let Ok(address) = socket.local_addr() {
-        info!(admin = what, %address, "listening");
-    }
-}
-
-async fn serve(socket: TcpListener, router: axum::Router, until: Until) {
+async fn serve(socket: Listener, router: axum::Router, until: Until) {
     if let Err(error) = admin::serve(socket, router, until).await {
         error!(%error, "the admin side has ended");
     }

@@ -156,7 +156,11 @@ fn keep_what_cannot_change(config: &mut Config, old: &Config) {
     }
     if config.admin.address != old.admin.address {
         told("admin.address");
-        config.admin.address = old.admin.address;
+        config.admin.address.clone_from(&old.admin.address);
+    }
+    if config.admin.socket != old.admin.socket {
+        told("admin.socket");
+        config.admin.socket.clone_from(&old.admin.socket);
     }
     if config.admin.probes_address != old.admin.probes_address {
         told("admin.probes_address");

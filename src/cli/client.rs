@@ -11,10 +11,13 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 use ureq::http::Response;
+use ureq::unversioned::resolver::DefaultResolver;
 use ureq::{Agent, Body};
 
+use super::file::FileConnector;
 use crate::admin::api::{DrainAnswer, Drains, ErrorBody, Service, UndrainAnswer};
 use crate::document::write_duration;
+use crate::net::UNIX;
 
 /// The token of commands that change something.
 #[derive(Debug, Clone, Default, Args)]
@@ -39,7 +42,7 @@ impl TokenArgs {
 pub(crate) enum ClientError {
     /// No URL of an admin side.
     #[error(
-        "--admin {0:?}: should be the address of tidegate's admin side, as http://127.0.0.1:9901"
+        "--admin {0:?}: should be the address of tidegate's admin side, as http://127.0.0.1:9901 or unix:/run/tidegate/admin.sock"
     )]
     BadUrl(String),
     /// No token.
@@ -75,26 +78,42 @@ pub(crate) enum ClientError {
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     agent: Agent,
+    /// What paths are put behind.
     url: String,
+    /// The admin side, in the words that were typed.
+    shown: String,
     authorization: Option<String>,
 }
 
 impl Client {
     /// The one at `--admin`, with the token of a file.
     pub(crate) fn new(admin: &str, token: &TokenArgs) -> Result<Self, ClientError> {
-        let agent = Agent::config_builder()
+        let config = Agent::config_builder()
             .http_status_as_error(false)
             .timeout_connect(Some(CONNECT_MAX))
             .max_redirects(0)
             // A proxy for the outside world has no business between here and tidegate.
             .proxy(None)
             .user_agent(concat!("tidegate/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .new_agent();
+            .build();
         let token = token.read()?;
+        let (agent, url) = match file(admin)? {
+            Some(path) => {
+                let connector = FileConnector(path);
+                let agent = Agent::with_parts(config, connector, DefaultResolver::default());
+                (agent, NOWHERE.to_owned())
+            }
+            None => (config.new_agent(), base(admin)?),
+        };
+        let shown = if url == NOWHERE {
+            admin.to_owned()
+        } else {
+            url.clone()
+        };
         Ok(Self {
             agent,
-            url: base(admin)?,
+            url,
+            shown,
             authorization: token.map(|token| format!("Bearer {token}")),
         })
     }
@@ -211,14 +230,14 @@ impl Client {
             other => other.to_string(),
         };
         ClientError::Unreachable {
-            url: self.url.clone(),
+            url: self.shown.clone(),
             why,
         }
     }
 
     fn stranger(&self, why: String) -> ClientError {
         ClientError::Stranger {
-            url: self.url.clone(),
+            url: self.shown.clone(),
             why,
         }
     }
@@ -233,6 +252,18 @@ fn why(error: &io::Error) -> String {
         | io::ErrorKind::NetworkUnreachable
         | io::ErrorKind::UnexpectedEof => error.kind().to_string(),
         _ => error.to_string(),
+    }
+}
+
+/// The file of an admin side that listens there; none when it is anything else.
+pub(super) fn file(admin: &str) -> Result<Option<PathBuf>, ClientError> {
+    match admin.strip_prefix(UNIX) {
+        // As a URL would have it, too: unix:///run/tidegate/admin.sock.
+        Some(path) => match path.strip_prefix("//").unwrap_or(path) {
+            "" => Err(ClientError::BadUrl(admin.into())),
+            path => Ok(Some(path.into())),
+        },
+        None => Ok(None),
     }
 }
 
@@ -281,6 +312,8 @@ const PART: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~')
     .remove(b':');
+/// How the admin side is called by whoever comes to it without an address.
+const NOWHERE: &str = "http://127.0.0.1";
 /// To a connection.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// To the end of an answer that waits for nothing.
@@ -328,6 +361,11 @@ mod tests {
             let error = base(wrong).unwrap_err().to_string();
             assert!(error.contains("http://127.0.0.1:9901"), "{error}");
         }
+        for same in ["unix:/run/a.sock", "unix:///run/a.sock"] {
+            assert_eq!(file(same).unwrap(), Some("/run/a.sock".into()));
+        }
+        assert_eq!(file("10.0.0.7:9901").unwrap(), None);
+        file("unix:").unwrap_err();
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod client;
 mod demo;
 mod drain;
 mod embedded;
+mod file;
 mod output;
 mod progress;
 mod run;
@@ -46,7 +47,7 @@ pub struct Arguments {
 /// Options of every command.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Global {
-    /// Where the admin side of a running tidegate answers
+    /// Where the admin side of a running tidegate answers: a URL, or unix:FILE
     #[arg(
         long,
         global = true,

@@ -15,7 +15,7 @@ use super::client::{self, TokenArgs};
 use super::output::{plain, say, span};
 use crate::admin::Peer;
 use crate::admin::api::HookAnswer;
-use crate::admin::replicas::{Question, call, target};
+use crate::admin::replicas::{Question, call, call_by_file, target};
 use crate::control::PodName;
 use crate::document;
 use crate::drain::Cause;
@@ -104,18 +104,27 @@ async fn ask_one(
     token: Option<&str>,
     until: Instant,
 ) -> Result<HookAnswer, String> {
-    let url = client::base(admin).map_err(|error| error.to_string())?;
+    let file = client::file(admin).map_err(|error| error.to_string())?;
+    let url = match file {
+        Some(_) => String::new(),
+        None => client::base(admin).map_err(|error| error.to_string())?,
+    };
     let mut last = Err("nobody answered".to_owned());
     let mut turn = 0;
     while Instant::now() < until {
         let left = until.saturating_duration_since(Instant::now());
         // A round, and not the whole time: the replica may be cut off, or gone the next moment.
         let round = left.saturating_sub(MARGIN).min(ROUND);
+        let target = target(pod, round, None);
         let asked = async {
+            if let Some(path) = &file {
+                let answer = call_by_file(path, &target, token).await;
+                return answer.map_err(|error| format!("{admin}: {}", error.why));
+            }
             let addresses = resolve(&url).await?;
             let address = addresses[turn % addresses.len()];
             let authority = url.strip_prefix("http://").unwrap_or(&url);
-            let answer = call(address, authority, &target(pod, round, None), token).await;
+            let answer = call(address, authority, &target, token).await;
             answer.map_err(|error| format!("{address}: {}", error.why))
         };
         let patience = Instant::now() + round + PATIENCE;

@@ -7,7 +7,7 @@ use std::path::Path;
 use http::{HeaderName, HeaderValue, Method};
 use serde_json::{Value, json};
 
-use crate::admin::Peers;
+use crate::admin::{self, Peers, SocketFile};
 use crate::balance::{HashKey, Policy};
 use crate::discovery::{self, KubernetesService, Port};
 use crate::document::{write_duration, write_percent, write_size};
@@ -32,7 +32,8 @@ impl Config {
             "routes": self.routes.iter().map(route).collect::<Vec<_>>(),
             "services": self.services.iter().map(service).collect::<Vec<_>>(),
             "admin": {
-                "address": self.admin.address,
+                "address": self.admin.address.to_string(),
+                "socket": socket(&self.admin),
                 "token_file": self.admin.token_file.as_deref().map(written),
                 "per_endpoint_metrics": self.admin.per_endpoint_metrics,
                 "probes_address": self.admin.probes_address,
@@ -55,6 +56,12 @@ impl Config {
             "workers": self.workers.map_or(json!("auto"), |n| json!(n)),
         })
     }
+}
+
+fn socket(admin: &admin::Settings) -> Option<Value> {
+    let SocketFile { mode, owner, group } = &admin.socket;
+    let is_file = admin.address.tcp().is_none();
+    is_file.then(|| json!({ "mode": format!("{mode:04o}"), "owner": owner, "group": group }))
 }
 
 fn listener(listener: &server::Settings) -> Value {

@@ -42,7 +42,12 @@ impl Files {
 
     /// A path, relative to the config file's directory.
     pub(super) fn path(&self, item: &Item<'_>) -> Option<PathBuf> {
-        item.name().map(|text| self.base.join(text))
+        item.name().map(|text| self.place(text))
+    }
+
+    /// A path in the words of the file.
+    pub(super) fn place(&self, text: &str) -> PathBuf {
+        self.base.join(text)
     }
 
     /// The path of a file that is to be looked at.

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use crate::admin::{self, Peers};
+use crate::admin::{self, Peers, SocketFile};
 use crate::document::{Item, Value, write_duration};
+use crate::net::{Address, UNIX};
 use crate::telemetry::log;
 
 use super::Shutdown;
@@ -20,8 +21,14 @@ pub(super) fn admin(
     addresses: &mut Addresses,
 ) -> admin::Settings {
     let mut admin = admin::Settings::default();
+    let by_default = admin.address.tcp();
+    let claim = |addresses: &mut Addresses| {
+        if let Some(address) = by_default {
+            addresses.by_default(address, "admin");
+        }
+    };
     let Some(item) = item else {
-        addresses.by_default(admin.address, "admin");
+        claim(addresses);
         return admin;
     };
     let Some(mut keys) = item.mapping() else {
@@ -29,9 +36,22 @@ pub(super) fn admin(
     };
     match keys.optional("address") {
         Some(item) => take(&mut admin.address, Some(item), |item| {
-            addresses.read(item, "admin")
+            match socket_name(item) {
+                Some("") => {
+                    item.fault("names no file: should be as unix:/run/tidegate/admin.sock");
+                    None
+                }
+                Some(name) => Some(Address::Unix(files.place(name))),
+                None => addresses.read(item, "admin").map(Address::Tcp),
+            }
         }),
-        None => addresses.by_default(admin.address, "admin"),
+        None => claim(addresses),
+    }
+    if let Some(item) = keys.optional("socket") {
+        take(&mut admin.socket, Some(item), socket_file);
+        if admin.address.tcp().is_some() {
+            item.fault("is only for an address that is a file, as unix:/run/tidegate/admin.sock");
+        }
     }
     take(&mut admin.token_file, keys.optional("token_file"), |item| {
         files.file(item, Need::AtStart).map(Some)
@@ -56,6 +76,36 @@ pub(super) fn admin(
     );
     keys.finish();
     admin
+}
+
+/// The file of an address as unix:/run/tidegate/admin.sock.
+fn socket_name<'i>(item: &Item<'i>) -> Option<&'i str> {
+    match &item.node.value {
+        Value::Scalar { text, .. } => text.strip_prefix(UNIX),
+        _ => None,
+    }
+}
+
+/// Reads `admin.socket`.
+fn socket_file(item: &Item<'_>) -> Option<SocketFile> {
+    let mut keys = item.mapping()?;
+    let mut file = SocketFile::default();
+    take(&mut file.mode, keys.optional("mode"), |item| {
+        let text = item.name()?;
+        let mode = u32::from_str_radix(text, 8);
+        let mode = mode.ok().filter(|mode| *mode <= 0o777 && text.len() >= 3);
+        if mode.is_none() {
+            item.fault(format!(
+                "is {text:?}, should be the permissions of a file, as \"0660\""
+            ));
+        }
+        mode
+    });
+    let name = |item: &Item<'_>| item.name().map(|name| Some(name.to_owned()));
+    take(&mut file.owner, keys.optional("owner"), name);
+    take(&mut file.group, keys.optional("group"), name);
+    keys.finish();
+    Some(file)
 }
 
 fn hosts(list: &Item<'_>) -> Option<Vec<String>> {

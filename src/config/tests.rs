@@ -342,6 +342,9 @@ fn refuses_values_of_the_wrong_kind() {
             drain:\n      timeout: 30s | drain: 30s | 10:12: drain: | a mapping
             admin:\n  address: 127.0.0.1:9901 | admin: [] | 12:8: admin: | a mapping
             admin: | admin:\n  calls_per_second: 0 | 13:21: calls_per_second: | from 1 to 1000000
+            127.0.0.1:9901 | "unix:" | 13:12: address: | names no file
+            127.0.0.1:9901 | unix:/a\n  socket: { mode: "0888" } | 14:19: mode: | as "0660"
+            127.0.0.1:9901 | 127.0.0.1:9901\n  socket: { mode: "0660" } | 14:11: socket: | only for an address that is a file
             admin: | admin:\n  hosts: [a.example:80] | 13:11: hosts: | no port
         "#,
     );

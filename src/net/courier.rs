@@ -7,7 +7,6 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{
@@ -50,7 +49,7 @@ impl Courier {
     ///
     /// # Errors
     /// When the other side is gone.
-    pub async fn send(&self, line: &str, sockets: &[TcpListener]) -> io::Result<()> {
+    pub async fn send(&self, line: &str, sockets: &[OwnedFd]) -> io::Result<()> {
         let mut line = line.as_bytes().to_vec();
         line.push(b'\n');
         let mut sockets: Vec<_> = sockets.iter().map(AsFd::as_fd).collect();
@@ -104,12 +103,12 @@ impl Courier {
     /// The next sockets of those that have come.
     ///
     /// # Errors
-    /// When fewer have come, or what came does not listen.
-    pub fn sockets(&mut self, count: usize) -> io::Result<Vec<TcpListener>> {
+    /// When fewer have come.
+    pub fn sockets(&mut self, count: usize) -> io::Result<Vec<OwnedFd>> {
         if count > self.sockets.len() {
             return Err(io::Error::other("sockets were lost on their way"));
         }
-        Ok(self.sockets.drain(..count).map(TcpListener::from).collect())
+        Ok(self.sockets.drain(..count).collect())
     }
 }
 
@@ -153,7 +152,7 @@ fn receive(
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpStream;
+    use std::net::{TcpListener, TcpStream};
     use std::os::unix::net::UnixStream;
 
     use super::*;
@@ -163,9 +162,9 @@ mod tests {
         (Courier::new(a).unwrap(), Courier::new(b).unwrap())
     }
 
-    fn listeners(count: usize) -> Vec<TcpListener> {
+    fn listeners(count: usize) -> Vec<OwnedFd> {
         (0..count)
-            .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
+            .map(|_| TcpListener::bind("127.0.0.1:0").unwrap().into())
             .collect()
     }
 
@@ -182,11 +181,13 @@ mod tests {
         assert_eq!(there.receive().await.unwrap().unwrap(), "second");
         assert_eq!(there.sockets(SOCKETS_MAX).unwrap().len(), SOCKETS_MAX);
         assert!(there.sockets(1).is_err(), "there are no more");
-        let address = first[1].local_addr().unwrap();
+        let listener = |socket: &OwnedFd| TcpListener::from(socket.try_clone().unwrap());
+        let address = listener(&first[1]).local_addr().unwrap();
         drop(first);
-        assert_eq!(came[1].local_addr().unwrap(), address);
+        let came = listener(&came[1]);
+        assert_eq!(came.local_addr().unwrap(), address);
         TcpStream::connect(address).unwrap();
-        came[1].accept().unwrap();
+        came.accept().unwrap();
         drop(here);
         assert_eq!(there.receive().await.unwrap(), None);
     }

@@ -3,6 +3,7 @@
 //! One small enum instead of a type parameter: everything above names concrete types, and the simulation puts a whole
 //! proxy on in-memory streams.
 
+mod address;
 mod courier;
 mod dial;
 mod network;
@@ -11,6 +12,7 @@ mod socket;
 mod stream;
 pub mod tls;
 
+pub use address::{Address, UNIX};
 pub use courier::{Courier, SOCKETS_MAX};
 pub use dial::{Dialer, MemoryNet};
 pub use network::Network;

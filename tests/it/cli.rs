@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::{Endpoint, Setup, Tidegate, binary};
+use crate::support::{Endpoint, Setup, Tidegate, binary, eventually};
 
 /// What a command ended with.
 struct Ended {
@@ -275,4 +276,62 @@ fn run_reads_its_config_from_where_it_was_started() {
         err.contains("config/tidegate.yaml") && err.contains("/etc/tidegate/tidegate.yaml"),
         "{err}"
     );
+}
+
+/// The admin side in a file, and commands that find it there.
+#[test]
+fn an_admin_side_in_a_file_is_asked_by_whoever_may_and_goes_over_in_an_upgrade() {
+    let (a, b) = (Endpoint::start("a"), Endpoint::start("b"));
+    let setup = Setup::of(&[&a, &b]);
+    let place = setup.dir().join("admin.sock");
+    let keys = "address: \"unix:admin.sock\", socket: { mode: \"0660\" }, probes_address";
+    let text = setup
+        .text()
+        .replacen("admin: { address", &format!("admin: {{ {keys}"), 1);
+    // What somebody has left behind is in nobody's way.
+    drop(std::os::unix::net::UnixListener::bind(&place).unwrap());
+    let mut tidegate = setup.with_config(&text).start_unready();
+    let about = std::fs::metadata(&place).unwrap();
+    assert_eq!(about.permissions().mode() & 0o777, 0o660);
+    let admin = format!("unix:{}", place.display());
+    let run = |words: &[&str]| {
+        let mut command = Command::new(binary());
+        command.args(words).args(["--admin", &admin]);
+        let output = command.output().unwrap();
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        (output.status.code(), text)
+    };
+    for _ in 0..2 {
+        let status = eventually("both are ready", || {
+            let (code, text) = run(&["status", "web"]);
+            assert_eq!(code, Some(0), "{text}");
+            (text.matches("ready").count() == 2).then_some(text)
+        });
+        assert!(status.contains("web"), "{status}");
+        assert_eq!(run(&["drain", "web", "a", "--wait"]).0, Some(0));
+        (0..4).for_each(|_| assert_eq!(tidegate.get("/").text(), "b"));
+        assert_eq!(run(&["undrain", "web", "a"]).0, Some(0));
+        let (code, text) = run(&["wait", "--pod", "shop/none", "--limit", "5s"]);
+        assert!(code == Some(0) && text.starts_with("drained"), "{text}");
+        let old = tidegate.upgrade();
+        assert_eq!(tidegate.ended(old), Some(0));
+    }
+    // It is another process's now: a third one does not take it away.
+    let path = tidegate.config();
+    let other = Command::new("timeout")
+        .args(["20", binary(), "run", "-c"])
+        .arg(&path)
+        .output()
+        .unwrap();
+    assert_eq!(other.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&other.stderr).into_owned();
+    assert!(said.contains("somebody listens there"), "{said}");
+    assert_eq!(run(&["status"]).0, Some(0));
+    let moved = text.replacen("admin.sock", "other.sock", 1);
+    std::fs::write(&path, moved).unwrap();
+    tidegate.signal(rustix::process::Signal::HUP);
+    eventually("it says that it stays", || {
+        (tidegate.tells("admin.address") == 1).then_some(())
+    });
+    assert_eq!(run(&["status"]).0, Some(0));
 }

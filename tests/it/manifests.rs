@@ -173,7 +173,7 @@ fn ports_and_names_are_the_same_everywhere() {
         Some(probes)
     );
     assert!(
-        config.admin.address.ip().is_loopback(),
+        config.admin.address.tcp().unwrap().ip().is_loopback(),
         "who reaches the admin side can drain"
     );
     let labels = &deployment["spec"]["template"]["metadata"]["labels"];
@@ -302,6 +302,10 @@ fn the_webhook_fails_open_and_reaches_the_hook() {
         u64::from(front.listeners[0].address.port()),
         port(&container, "webhook")
     );
-    let own = config("tidegate.yaml").admin.address.port();
-    assert_ne!(front.admin.address.port(), own, "both are in one pod");
+    let own = config("tidegate.yaml").admin.address.tcp().unwrap().port();
+    assert_ne!(
+        front.admin.address.tcp().unwrap().port(),
+        own,
+        "both are in one pod"
+    );
 }

@@ -4,7 +4,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::admin::serve::{Until, bind, serve, serve_up_to};
+use crate::admin::serve::{Until, serve, serve_up_to};
 
 /// The admin side on a socket.
 struct Served {
@@ -15,11 +15,11 @@ struct Served {
 }
 
 fn served(bench: &Bench) -> Served {
-    let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = bind(&"127.0.0.1:0".parse().unwrap(), &SocketFile::default()).unwrap();
     let stop = CancellationToken::new();
     let until = Until::stopped(stop.clone());
     Served {
-        address: listener.local_addr().unwrap(),
+        address: listener.tcp().unwrap(),
         serving: tokio::spawn(serve(listener, bench.router.clone(), until.clone())),
         stop,
         until,
@@ -229,12 +229,14 @@ async fn answers_a_body_that_is_too_large() {
 async fn says_why_it_cannot_listen() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
-    let error = bind(address).unwrap_err().to_string();
+    let error = bind(&address.into(), &SocketFile::default())
+        .unwrap_err()
+        .to_string();
     assert!(
         error.starts_with(&format!("{address}: the port is taken: ")),
         "{error}"
     );
-    let elsewhere = bind("192.0.2.1:0".parse().unwrap())
+    let elsewhere = bind(&"192.0.2.1:0".parse().unwrap(), &SocketFile::default())
         .unwrap_err()
         .to_string();
     assert!(
@@ -246,8 +248,8 @@ async fn says_why_it_cannot_listen() {
 #[tokio::test]
 async fn closes_connections_beyond_its_limit() {
     let bench = Bench::new(drop);
-    let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let address = listener.local_addr().unwrap();
+    let listener = bind(&"127.0.0.1:0".parse().unwrap(), &SocketFile::default()).unwrap();
+    let address = listener.tcp().unwrap();
     tokio::spawn(serve_up_to(
         1,
         listener,

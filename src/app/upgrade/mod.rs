@@ -67,18 +67,20 @@ impl App {
         let places = self.places.iter().map(|place| Set {
             kind: Some(Kind::Listener),
             name: place.settings.name.to_string(),
-            address: place.settings.address,
+            address: place.settings.address.into(),
             sockets: Vec::new(),
             lent: place.lent,
         });
-        let sockets = self.places.iter().map(|place| &place.sockets);
-        let admin = self.admin_sockets.iter();
-        let all = places
-            .zip(sockets)
-            .chain(admin.map(|set| (set.like(), &set.sockets)));
         let mut sets = Vec::new();
-        for (mut set, sockets) in all {
-            for socket in sockets {
+        for (mut set, place) in places.zip(&self.places) {
+            for socket in &place.sockets {
+                set.sockets.push(socket.try_clone()?.into());
+            }
+            sets.push(set);
+        }
+        for admin in &self.admin_sockets {
+            let mut set = admin.like();
+            for socket in &admin.sockets {
                 set.sockets.push(socket.try_clone()?);
             }
             sets.push(set);

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 
@@ -15,7 +14,7 @@ use super::{MARK, VERSION, hear, letters, relay};
 use crate::app::inherited::{Inherited, Kind, Set};
 use crate::control::{ElderAsk, Handle};
 use crate::drain::Report;
-use crate::net::Courier;
+use crate::net::{Address, Courier};
 
 /// It serves until it is told that we do.
 #[derive(Debug)]
@@ -128,7 +127,7 @@ fn stdin() -> io::Result<UnixStream> {
 fn add(sets: &mut Vec<Set>, word: &Value, courier: &mut Courier) -> anyhow::Result<()> {
     let understood = || {
         let kind = Kind::of(word["kind"].as_str()?)?;
-        let address: SocketAddr = word["address"].as_str()?.parse().ok()?;
+        let address: Address = word["address"].as_str()?.parse().ok()?;
         let count = usize::try_from(word["sockets"].as_u64()?).ok()?;
         let lent = word["lent"].as_bool()?;
         Some((kind, word["name"].as_str()?, address, count, lent))
@@ -137,7 +136,7 @@ fn add(sets: &mut Vec<Set>, word: &Value, courier: &mut Courier) -> anyhow::Resu
         understood().context("the running process is not understood")?;
     let sockets = courier.sockets(count)?;
     for socket in &sockets {
-        socket.set_nonblocking(true)?;
+        rustix::io::ioctl_fionbio(socket, true)?;
     }
     match sets.last_mut() {
         Some(last) if last.kind == Some(kind) && last.name == name => last.sockets.extend(sockets),

@@ -164,7 +164,7 @@ async fn talk(
             let word = json!({
                 "kind": set.kind.map(Kind::as_str),
                 "name": set.name,
-                "address": set.address,
+                "address": set.address.to_string(),
                 "sockets": sockets.len(),
                 "lent": set.lent,
             });
