@@ -1,5 +1,6 @@
 //! The composition root: the only place where everything meets. A config goes in, a running proxy comes out.
 
+mod admin_side;
 mod certificates;
 mod changes;
 mod descriptors;
@@ -27,13 +28,13 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{error, info};
+use tracing::info;
 
 pub use inherited::Inherited;
 pub use privilege::harden;
 pub use upgrade::Predecessor;
 
-use crate::admin::{self, Admin, Listener, Probes, Until};
+use crate::admin::{self, Listener, Probes, Until};
 use crate::config::Config;
 use crate::control::{self, Desired, DesiredService, Handle};
 use crate::kubernetes::Cluster;
@@ -42,10 +43,10 @@ use crate::server::{Plan, Room};
 use crate::snapshot::Publisher;
 use crate::telemetry::{AccessLog, AccessLogEnd, Format, Metrics, log};
 use crate::worker::{Mail, mailboxes};
+use admin_side::admin_addresses;
 use certificates::Certificates;
 use inherited::{Kind, Set};
 use listeners::{Listening, Place};
-use peers::Others;
 use privilege::Identity;
 use reload::{InForce, LastReload};
 use signals::Signals;
@@ -315,74 +316,6 @@ impl App {
             // Whatever happens, it is worth another look; a lost event is one, too. An empty set is none.
             let _ = tokio::time::timeout(LOOK_AGAIN, events.recv()).await;
         }
-    }
-
-    fn serve_admin(
-        &mut self,
-        sockets: Vec<(Kind, Listener)>,
-        settings: watch::Receiver<Arc<admin::Settings>>,
-        cluster: Arc<Cluster>,
-    ) {
-        let bound = sockets.iter();
-        let ports = bound.filter_map(|(_, socket)| Some(socket.tcp()?.port()));
-        let others = Others::new(settings.clone(), cluster, ports.collect());
-
-        let last_reload = self.last_reload.clone();
-        let losses = self.log.as_ref().map(AccessLog::losses).unwrap_or_default();
-        let rates = admin::Rates::default();
-        let admin = Admin {
-            handle: self.handle.clone(),
-            probes: self.probes.clone(),
-            settings,
-            metrics: scrape::scraper(
-                &self.metrics,
-                &self.handle,
-                &self.mail,
-                losses,
-                rates.clone(),
-                &self.in_force.config().admin,
-            ),
-            config: Arc::new(move || {
-                last_reload
-                    .lock()
-                    .map_or(serde_json::Value::Null, |last| last.describe())
-            }),
-            others: Arc::new(move || others.now()),
-            admissions: admin::Admissions::default(),
-            rates,
-        };
-        let addresses = admin_addresses(self.in_force.config());
-        for ((kind, socket), (_, address)) in sockets.into_iter().zip(addresses) {
-            let place = socket.tcp().map_or(address.clone(), Address::Tcp);
-            info!(admin = kind.as_str(), address = %place, "listening");
-            // Without a descriptor for it it serves all the same; it can only not be handed over.
-            self.admin_sockets.push(Set {
-                kind: Some(kind),
-                name: kind.as_str().into(),
-                address,
-                sockets: socket.try_clone().into_iter().collect(),
-                lent: false,
-            });
-            let router = match kind {
-                Kind::Probes => admin::probes_router(&admin),
-                _ => admin::router(&admin),
-            };
-            self.tasks
-                .spawn_local(serve(socket, router, self.admin_until.clone()));
-        }
-    }
-}
-
-fn admin_addresses(config: &Config) -> Vec<(Kind, Address)> {
-    let probes = config.admin.probes_address.map(Address::Tcp);
-    std::iter::once((Kind::Admin, config.admin.address.clone()))
-        .chain(probes.map(|address| (Kind::Probes, address)))
-        .collect()
-}
-
-async fn serve(socket: Listener, router: axum::Router, until: Until) {
-    if let Err(error) = admin::serve(socket, router, until).await {
-        error!(%error, "the admin side has ended");
     }
 }
 
