@@ -29,17 +29,8 @@ pub(crate) fn binary() -> anyhow::Result<PathBuf> {
     if let Some(given) = std::env::var_os("TIDEGATE_BIN") {
         return Ok(given.into());
     }
-    // This is TARGET/PROFILE/deps/NAME.
-    let own = std::env::current_exe()?;
-    let dir = own
-        .ancestors()
-        .nth(2)
-        .context("no directory of the profile")?;
-    let profile = match dir.file_name().and_then(|name| name.to_str()) {
-        Some("debug") => "dev",
-        Some(profile) => profile,
-        None => bail!("no name of the profile"),
-    };
+    let dir = directory()?;
+    let profile = profile()?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = Command::new(cargo)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
@@ -49,7 +40,7 @@ pub(crate) fn binary() -> anyhow::Result<PathBuf> {
             "--bin",
             "tidegate",
             "--profile",
-            profile,
+            &profile,
         ])
         .arg("--target-dir")
         .arg(dir.parent().context("no target directory")?)
@@ -57,6 +48,23 @@ pub(crate) fn binary() -> anyhow::Result<PathBuf> {
         .context("cannot run cargo")?;
     ensure!(built.success(), "tidegate cannot be built");
     Ok(dir.join("tidegate"))
+}
+
+/// Where the binaries of this bench's profile are.
+fn directory() -> anyhow::Result<PathBuf> {
+    // This is TARGET/PROFILE/deps/NAME.
+    let own = std::env::current_exe()?;
+    let dir = own.ancestors().nth(2);
+    Ok(dir.context("no directory of the profile")?.to_owned())
+}
+
+/// The profile of this bench, and so of the binary that it runs.
+pub(crate) fn profile() -> anyhow::Result<String> {
+    match directory()?.file_name().and_then(|name| name.to_str()) {
+        Some("debug") => Ok("dev".into()),
+        Some(profile) => Ok(profile.into()),
+        None => bail!("no name of the profile"),
+    }
 }
 
 /// What it calls itself.
