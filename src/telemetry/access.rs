@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::{Method, StatusCode};
-use serde::Serialize;
 
+use super::json;
 use super::log::Format;
 use super::sink::{Drainpipe, Losses, Render, Sink};
 use crate::endpoint::Endpoint;
@@ -107,7 +107,7 @@ impl AccessLog {
         out: impl Write + Send + 'static,
     ) -> std::io::Result<(Self, AccessLogEnd)> {
         let render: Render<Record> = match format {
-            Format::Json => Box::new(|record, buffer| json(&record, buffer)),
+            Format::Json => Box::new(|record, buffer| json::write(&record, buffer)),
             Format::Text => Box::new(|record, buffer| text(&record, buffer)),
         };
         let (sink, pipe) = Sink::start("tidegate-access", out, render)?;
@@ -143,133 +143,32 @@ impl AccessLogEnd {
     }
 }
 
-/// One line, flat: every field is always there, null when empty.
-#[derive(Serialize)]
-struct Line<'a> {
-    time: String,
-    target: &'static str,
-    client: String,
-    method: Option<&'a str>,
-    authority: Option<&'a str>,
-    path: Option<&'a str>,
-    status: Option<u16>,
-    bytes_in: u64,
-    bytes_out: u64,
-    duration_ms: f64,
-    listener: &'a str,
-    service: Option<&'a str>,
-    endpoint: Option<&'a str>,
-    address: Option<SocketAddr>,
-    pod: Option<&'a str>,
-    endpoint_state: Option<&'static str>,
-    connection: Option<u64>,
-    reused: Option<bool>,
-    connection_request: Option<u64>,
-    attempts: usize,
-    tries: Vec<TryLine<'a>>,
-    reason: Option<&'static str>,
-    code: Option<&'static str>,
-    trace_id: Option<&'a str>,
-}
-
-#[derive(Serialize)]
-struct TryLine<'a> {
-    endpoint: &'a str,
-    address: SocketAddr,
-    pod: Option<&'a str>,
-    endpoint_state: &'static str,
-    connection: Option<u64>,
-    reused: bool,
-    connection_request: Option<u64>,
-    reason: Option<&'static str>,
-}
-
-impl<'a> Line<'a> {
-    fn of(record: &'a Record) -> Self {
-        let last = record.last.as_ref();
-        let about = last.map(|last| last.endpoint.about());
-        Self {
-            time: humantime::format_rfc3339_micros(record.time).to_string(),
-            target: "tidegate::access",
-            client: record.client.to_string(),
-            method: record.method.as_ref().map(Method::as_str),
-            authority: record.authority.as_deref(),
-            path: record.path.as_deref(),
-            status: record.status.map(|status| status.as_u16()),
-            bytes_in: record.bytes_in,
-            bytes_out: record.bytes_out,
-            duration_ms: (record.duration.as_secs_f64() * 1e6).round() / 1e3,
-            listener: &record.listener,
-            service: record.service.as_deref(),
-            endpoint: about.map(|about| about.key.as_str()),
-            address: about.map(|about| about.address),
-            pod: about.and_then(|about| about.pod.as_deref()),
-            endpoint_state: last.map(|last| last.endpoint_state),
-            connection: last.and_then(|last| last.connection),
-            reused: last.and_then(|last| last.connection.map(|_| last.reused)),
-            connection_request: last.and_then(|last| last.connection_request),
-            attempts: record.tries.len() + usize::from(last.is_some()),
-            tries: record.tries.iter().map(TryLine::of).collect(),
-            reason: record.reason,
-            code: record.code,
-            trace_id: record.trace_id.as_deref(),
-        }
-    }
-}
-
-impl<'a> TryLine<'a> {
-    fn of(attempt: &'a Try) -> Self {
-        let about = attempt.endpoint.about();
-        Self {
-            endpoint: about.key.as_str(),
-            address: about.address,
-            pod: about.pod.as_deref(),
-            endpoint_state: attempt.endpoint_state,
-            connection: attempt.connection,
-            reused: attempt.reused,
-            connection_request: attempt.connection_request,
-            reason: attempt.reason,
-        }
-    }
-}
-
-fn json(record: &Record, buffer: &mut Vec<u8>) {
-    let before = buffer.len();
-    // Writing into memory cannot fail, and every field is plain data; a half line would be worse than none.
-    if serde_json::to_writer(&mut *buffer, &Line::of(record)).is_err() {
-        buffer.truncate(before);
-        return;
-    }
-    buffer.push(b'\n');
-}
-
+/// A line for people.
 fn text(record: &Record, buffer: &mut Vec<u8>) {
-    let line = Line::of(record);
+    let method = record.method.as_ref().map_or("-", Method::as_str);
+    let authority = record.authority.as_deref().unwrap_or("-");
+    let path = printable(record.path.as_deref().unwrap_or("-"));
     let mut out = String::new();
-    let status = line
-        .status
-        .map_or_else(|| "-".to_owned(), |status| status.to_string());
-    let (method, authority, path) = (
-        line.method.unwrap_or("-"),
-        line.authority.unwrap_or("-"),
-        line.path.unwrap_or("-"),
-    );
     // Writing into a string cannot fail.
     let _ = write!(
         out,
-        "{} {} {method} {authority}{} {status} {:.1}ms",
-        line.time,
-        line.client,
-        printable(path),
-        line.duration_ms
+        "{} {} {method} {authority}{path} ",
+        humantime::format_rfc3339_micros(record.time),
+        record.client,
     );
-    if let (Some(service), Some(endpoint)) = (line.service, line.endpoint) {
-        let _ = write!(out, " {service}/{endpoint}");
+    let _ = match record.status {
+        Some(status) => write!(out, "{}", status.as_u16()),
+        None => write!(out, "-"),
+    };
+    let _ = write!(out, " {:.1}ms", record.duration.as_secs_f64() * 1e3);
+    if let (Some(service), Some(last)) = (&record.service, &record.last) {
+        let _ = write!(out, " {service}/{}", last.endpoint.about().key.as_str());
     }
-    if line.attempts > 1 {
-        let _ = write!(out, " attempts={}", line.attempts);
+    let attempts = record.tries.len() + usize::from(record.last.is_some());
+    if attempts > 1 {
+        let _ = write!(out, " attempts={attempts}");
     }
-    for (name, value) in [("reason", line.reason), ("code", line.code)] {
+    for (name, value) in [("reason", record.reason), ("code", record.code)] {
         if let Some(value) = value {
             let _ = write!(out, " {name}={value}");
         }

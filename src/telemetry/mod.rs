@@ -1,6 +1,7 @@
 //! What tidegate tells about itself: metrics, logs, and one line for each request.
 
 mod access;
+mod json;
 pub mod log;
 mod metrics;
 mod sink;
