@@ -29,6 +29,11 @@ pub(super) async fn healthz(State(admin): State<Admin>) -> Result<Response, Refu
 
 /// Every source has delivered its first set, and the listeners accept.
 pub(super) async fn readyz(State(admin): State<Admin>) -> Result<Response, Refusal> {
+    if let Some(waiting) = admin.probes.waiting() {
+        return Err(unavailable(format!(
+            "not ready: the cluster's objects are not known yet: {waiting}"
+        )));
+    }
     let waiting = admin.handle.waiting_for().await?;
     if !waiting.is_empty() {
         let names: Vec<_> = waiting.iter().map(|name| name.as_str()).collect();

@@ -21,8 +21,8 @@ mod spare;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -141,6 +141,27 @@ pub struct Probes {
     pub accepting: AtomicBool,
     /// A shutdown has begun; `/lbz`.
     pub leaving: AtomicBool,
+    /// What a cluster's objects add to the config is not known yet, and why; `/readyz`.
+    waiting: Mutex<Option<String>>,
+}
+
+impl Probes {
+    /// What `/readyz` waits for besides sources, or that it waits no more.
+    pub fn wait_for(&self, what: Option<String>) {
+        if let Ok(mut waiting) = self.waiting.lock() {
+            *waiting = what;
+        }
+    }
+
+    /// Whether it waits for something besides sources.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.waiting().is_some()
+    }
+
+    fn waiting(&self) -> Option<String> {
+        self.waiting.lock().ok()?.clone()
+    }
 }
 
 impl Default for Probes {
@@ -150,6 +171,7 @@ impl Default for Probes {
             alive: AtomicBool::new(true),
             accepting: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
+            waiting: Mutex::default(),
         }
     }
 }

@@ -10,7 +10,6 @@ use super::peers::Others;
 use super::{App, scrape};
 use crate::admin::{self, Admin, Listener, Until};
 use crate::config::Config;
-use crate::kubernetes::Cluster;
 use crate::net::Address;
 use crate::telemetry::AccessLog;
 
@@ -19,11 +18,10 @@ impl App {
         &mut self,
         sockets: Vec<(Kind, Listener)>,
         settings: watch::Receiver<Arc<admin::Settings>>,
-        cluster: Arc<Cluster>,
     ) {
         let bound = sockets.iter();
         let ports = bound.filter_map(|(_, socket)| Some(socket.tcp()?.port()));
-        let others = Others::new(settings.clone(), cluster, ports.collect());
+        let others = Others::new(settings.clone(), self.cluster.clone(), ports.collect());
 
         let last_reload = self.last_reload.clone();
         let losses = self.log.as_ref().map(AccessLog::losses).unwrap_or_default();

@@ -10,6 +10,7 @@ use tracing::{info, warn};
 
 use super::changes::{Changes, PAUSE};
 use crate::config;
+use crate::kubernetes::Part;
 use crate::net::tls::{Acceptor, Connector};
 use crate::telemetry::Metrics;
 
@@ -53,6 +54,14 @@ impl Certificates {
         self.listeners
             .borrow_mut()
             .insert(listener.clone(), followed);
+    }
+
+    /// Every listener shows what objects of a cluster have for it, and nothing else of them.
+    pub(super) fn offer(&self, part: &Part) {
+        for (listener, followed) in &*self.listeners.borrow() {
+            followed.acceptor.offer(part.offers(listener));
+            self.tell_expiries(listener, &followed.acceptor);
+        }
     }
 
     /// A listener is gone, or speaks TLS no more.

@@ -225,6 +225,7 @@ impl App {
         let address = address.unwrap_or(settings.address);
         info!(listener = %settings.name, %address, "listening");
         if let Some(acceptor) = &tls {
+            acceptor.offer(self.in_force.part().offers(&settings.name));
             self.certificates.follow(&settings.name, acceptor.clone());
         }
         // Without descriptors for it the listener serves all the same; it can only not be handed over.

@@ -7,6 +7,7 @@ mod descriptors;
 mod inherited;
 mod leave;
 mod listeners;
+mod objects;
 mod peers;
 mod privilege;
 mod reload;
@@ -37,7 +38,7 @@ pub use upgrade::Predecessor;
 use crate::admin::{self, Listener, Probes, Until};
 use crate::config::Config;
 use crate::control::{self, Desired, DesiredService, Handle};
-use crate::kubernetes::Cluster;
+use crate::kubernetes::{Cluster, Part};
 use crate::net::Address;
 use crate::server::{Plan, Room};
 use crate::snapshot::Publisher;
@@ -47,6 +48,7 @@ use admin_side::admin_addresses;
 use certificates::Certificates;
 use inherited::{Kind, Set};
 use listeners::{Listening, Place};
+use objects::Objects;
 use privilege::Identity;
 use reload::{InForce, LastReload};
 use signals::Signals;
@@ -82,6 +84,8 @@ pub struct Bound {
 pub struct App {
     program: Program,
     in_force: InForce,
+    cluster: Arc<Cluster>,
+    objects: Objects,
     mail: Vec<tokio::sync::mpsc::Sender<Mail>>,
     handle: Handle,
     metrics: Arc<Metrics>,
@@ -111,7 +115,6 @@ struct Doors {
     listeners: Vec<Listening>,
     admin: Vec<(Kind, Listener)>,
     admin_settings: watch::Receiver<Arc<admin::Settings>>,
-    cluster: Arc<Cluster>,
 }
 
 /// How long accepting waits for the first sets: connections wait in the kernel's queue, which is better than a 503.
@@ -231,6 +234,8 @@ impl Bound {
             program: self.program,
             last_reload: Arc::new(Mutex::new(LastReload::first(&self.config))),
             in_force: InForce::new(self.config),
+            cluster,
+            objects: Objects::default(),
             mail: boxes.mail,
             handle,
             places: Vec::new(),
@@ -256,11 +261,16 @@ impl Bound {
         let (certificates, stop) = (app.certificates.clone(), app.stop.clone());
         app.tasks
             .spawn_local(async move { stop.run_until_cancelled(certificates.run()).await });
+        let cluster = app.cluster.clone();
+        app.objects
+            .follow(&cluster, app.in_force.config().kubernetes.as_ref());
+        if app.objects.are_wanted() {
+            app.probes.wait_for(Some("nothing is heard yet".into()));
+        }
         let doors = Doors {
             listeners: self.listeners,
             admin: self.admin,
             admin_settings: admin_watch,
-            cluster,
         };
         match predecessor {
             None => app.begin(doors).await,
@@ -279,7 +289,8 @@ impl App {
 
     /// Services and routes first, then connections: whoever comes finds something.
     async fn begin(&mut self, doors: Doors) {
-        self.serve_admin(doors.admin, doors.admin_settings, doors.cluster);
+        self.serve_admin(doors.admin, doors.admin_settings);
+        let _ = tokio::time::timeout(FIRST_SETS, self.first_part()).await;
         self.prepare().await;
         let _ = tokio::time::timeout(FIRST_SETS, self.first_sets(&[])).await;
         self.accept(doors.listeners).await;
@@ -287,7 +298,10 @@ impl App {
 
     async fn prepare(&self) {
         // An error means that the writer is gone, which its own end has told.
-        let _ = self.handle.reload(desired(self.in_force.config())).await;
+        let _ = self
+            .handle
+            .reload(desired(self.in_force.config(), self.in_force.part()))
+            .await;
     }
 
     async fn accept(&mut self, listeners: Vec<Listening>) {
@@ -319,18 +333,18 @@ impl App {
     }
 }
 
-/// The services and routes of a config, as the writer takes them.
-fn desired(config: &Config) -> Desired {
+/// The services and routes of a config and of what a cluster's objects add, as the writer takes them. Of two routes that
+/// ask the same the file's is found.
+fn desired(config: &Config, part: &Part) -> Desired {
     let service = |service: &crate::config::Service| DesiredService {
         settings: service.settings.clone(),
         source: service.source.clone(),
     };
+    let route = |route: &crate::config::Route| (route.matcher.clone(), route.service.clone());
+    let services = config.services.iter().map(service);
+    let routes = config.routes.iter().map(route);
     Desired {
-        services: config.services.iter().map(service).collect(),
-        routes: config
-            .routes
-            .iter()
-            .map(|route| (route.matcher.clone(), route.service.clone()))
-            .collect(),
+        services: services.chain(part.services.iter().cloned()).collect(),
+        routes: routes.chain(part.routes.iter().cloned()).collect(),
     }
 }

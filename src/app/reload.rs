@@ -12,13 +12,15 @@ use super::listeners::Change;
 use super::{App, desired};
 use crate::config::Config;
 use crate::control::EventKind;
+use crate::kubernetes::Part;
 use crate::server::Plan;
 use crate::worker::Mail;
 
-/// The config in force.
+/// The config in force: the file's, and what a cluster's objects add.
 #[derive(Debug)]
 pub(super) struct InForce {
     config: Config,
+    part: Arc<Part>,
 }
 
 /// What became of the last reload, for `/api/v1/config`.
@@ -28,15 +30,28 @@ pub(super) struct LastReload {
     result: &'static str,
     at: SystemTime,
     errors: Vec<String>,
+    /// What a cluster's objects add.
+    pub(super) objects: Value,
 }
 
 impl InForce {
     pub(super) fn new(config: Config) -> Self {
-        Self { config }
+        Self {
+            config,
+            part: Arc::default(),
+        }
     }
 
     pub(super) fn config(&self) -> &Config {
         &self.config
+    }
+
+    pub(super) fn part(&self) -> &Arc<Part> {
+        &self.part
+    }
+
+    pub(super) fn set_part(&mut self, part: Arc<Part>) {
+        self.part = part;
     }
 }
 
@@ -48,12 +63,14 @@ impl LastReload {
             result: "success",
             at: SystemTime::now(),
             errors: Vec::new(),
+            objects: Value::Null,
         }
     }
 
     pub(super) fn describe(&self) -> Value {
         json!({
             "config": self.config,
+            "objects": self.objects,
             "last_reload": {
                 "result": self.result,
                 "time": humantime::format_rfc3339_millis(self.at).to_string(),
@@ -82,12 +99,9 @@ impl App {
         let result = if ok { "success" } else { "error" };
         if let Ok(mut last) = self.last_reload.lock() {
             let config = self.in_force.config.describe();
-            *last = LastReload {
-                config,
-                result,
-                at: SystemTime::now(),
-                errors: faults.clone(),
-            };
+            last.config = config;
+            (last.result, last.at) = (result, SystemTime::now());
+            last.errors.clone_from(&faults);
         }
         self.handle.tell(EventKind::Config {
             to: result,
@@ -110,9 +124,20 @@ impl App {
             Ok(change) => change,
             Err(error) => return vec![format!("{}: {error:#}", config.path.display())],
         };
-        if self.handle.reload(desired(&config)).await.is_err() {
+        let cluster = self.cluster.clone();
+        if config.kubernetes.is_none() {
+            self.in_force.part = Arc::default();
+            self.certificates.offer(&self.in_force.part);
+            self.probes.wait_for(None);
+        }
+        if (self.handle)
+            .reload(desired(&config, &self.in_force.part))
+            .await
+            .is_err()
+        {
             return vec!["tidegate is leaving".into()];
         }
+        self.objects.follow(&cluster, config.kubernetes.as_ref());
         self.certificates.follow_services(&config.services);
         let plan = Plan::new(Instant::now(), Duration::ZERO, config.shutdown.grace_period);
         self.change_listeners(change, plan).await;

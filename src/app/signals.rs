@@ -83,6 +83,10 @@ impl App {
                     Ask::Reload
                 }
                 () = changes.next(), if watched => Ask::Reload,
+                () = self.objects.changed() => {
+                    self.take_up_part().await;
+                    continue;
+                }
             };
             match ask {
                 Ask::Reload if upgrade.is_some() => reload_later = true,

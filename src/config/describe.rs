@@ -11,6 +11,7 @@ use crate::admin::{self, Peers, SocketFile};
 use crate::balance::{HashKey, Policy};
 use crate::discovery::{self, KubernetesService, Port};
 use crate::document::{write_duration, write_percent, write_size};
+use crate::kubernetes as cluster;
 use crate::net::tls;
 use crate::route;
 use crate::server;
@@ -31,6 +32,7 @@ impl Config {
             "listeners": self.listeners.iter().map(listener).collect::<Vec<_>>(),
             "routes": self.routes.iter().map(route).collect::<Vec<_>>(),
             "services": self.services.iter().map(service).collect::<Vec<_>>(),
+            "kubernetes": self.kubernetes.as_ref().map(section),
             "admin": {
                 "address": self.admin.address.to_string(),
                 "socket": socket(&self.admin),
@@ -62,6 +64,18 @@ fn socket(admin: &admin::Settings) -> Option<Value> {
     let SocketFile { mode, owner, group } = &admin.socket;
     let is_file = admin.address.tcp().is_none();
     is_file.then(|| json!({ "mode": format!("{mode:04o}"), "owner": owner, "group": group }))
+}
+
+fn section(section: &cluster::Settings) -> Value {
+    json!({
+        "namespaces": section.namespaces,
+        "pods": section.pods,
+        "ingress": section.ingress.as_ref().map(|ingress| json!({
+            "class": ingress.class,
+            "controller": ingress.controller,
+            "https": ingress.https,
+        })),
+    })
 }
 
 fn listener(listener: &server::Settings) -> Value {

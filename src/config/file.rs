@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::document::{Fault, Faults, Item, Position, parse};
+use crate::document::{Fault, Faults, Item, Mapping, Position, parse};
 use crate::telemetry::log;
 
 use super::addresses::Addresses;
@@ -11,7 +11,7 @@ use super::listener::listeners;
 use super::route::routes;
 use super::service::{Names, services};
 use super::values::take;
-use super::{Config, Shutdown, process};
+use super::{Config, Route, Service, Shutdown, kubernetes, process};
 
 /// What came of a text.
 #[derive(Debug)]
@@ -60,19 +60,22 @@ pub(super) fn walk(text: &str, path: &Path) -> Outcome {
 fn config(root: &Item<'_>, path: &Path, files: &mut Files) -> Option<Config> {
     let mut keys = root.mapping()?;
     let mut addresses = Addresses::default();
+    let https = kubernetes::https(root);
     let listeners = keys
         .required("listeners")
-        .and_then(|item| listeners(&item, files, &mut addresses));
-    let route_list = keys.required("routes");
-    let services = keys
-        .required("services")
-        .and_then(|item| services(&item, files));
-    let (services, names) = services.unzip();
-    let names = names.unwrap_or_else(Names::unknown);
+        .and_then(|item| listeners(&item, https.map(|(_, name)| name), files, &mut addresses));
+    if let Some(listeners) = &listeners {
+        kubernetes::judge_https(https, listeners);
+    }
     let listener_names: Option<Vec<&str>> = listeners
         .as_ref()
         .map(|listeners| listeners.iter().map(|it| &*it.name).collect());
-    let routes = route_list.and_then(|item| routes(&item, &names, listener_names.as_deref()));
+    let is_there = kubernetes::is_there(root);
+    let (routes, services) = routed(&mut keys, is_there, listener_names.as_deref(), files);
+    let mut cluster = None;
+    take(&mut cluster, keys.optional("kubernetes"), |item| {
+        kubernetes::section(item).map(Some)
+    });
     let mut admin = process::admin(keys.optional("admin"), files, &mut addresses);
     addresses.finish(root.faults);
     let mut shutdown = Shutdown::default();
@@ -113,6 +116,7 @@ fn config(root: &Item<'_>, path: &Path, files: &mut Files) -> Option<Config> {
         listeners: listeners?,
         routes: routes?,
         services: services?,
+        kubernetes: cluster,
         admin,
         shutdown,
         access_log_sample,
@@ -122,4 +126,28 @@ fn config(root: &Item<'_>, path: &Path, files: &mut Files) -> Option<Config> {
         user,
         workers,
     })
+}
+
+/// Routes and services. Where objects of a cluster add their own, the file may have none.
+fn routed(
+    keys: &mut Mapping<'_>,
+    may_be_empty: bool,
+    listeners: Option<&[&str]>,
+    files: &mut Files,
+) -> (Option<Vec<Route>>, Option<Vec<Service>>) {
+    let mut list = |key| match (keys.optional(key), may_be_empty) {
+        (Some(item), _) => Some(item),
+        (None, true) => None,
+        (None, false) => keys.required(key),
+    };
+    let (route_list, service_list) = (list("routes"), list("services"));
+    let nothing = may_be_empty && route_list.is_none();
+    let (services, names) = match service_list {
+        Some(item) => services(&item, may_be_empty, files).unzip(),
+        None if may_be_empty => (Some(Vec::new()), Some(Names::none())),
+        None => (None, None),
+    };
+    let names = names.unwrap_or_else(Names::unknown);
+    let routes = route_list.and_then(|item| routes(&item, may_be_empty, &names, listeners));
+    (routes.or(nothing.then(Vec::new)), services)
 }

@@ -9,9 +9,10 @@ use super::addresses::Addresses;
 use super::files::{Files, Need};
 use super::values::{Seen, count, name, size, take, time};
 
-/// Reads all of them.
+/// Reads all of them. That of the name `offered` is offered certificates from elsewhere, and needs none of its own.
 pub(super) fn listeners(
     list: &Item<'_>,
+    offered: Option<&str>,
     files: &mut Files,
     addresses: &mut Addresses,
 ) -> Option<Vec<Settings>> {
@@ -22,7 +23,7 @@ pub(super) fn listeners(
     let mut names = Seen::default();
     let read = |item: &Item<'_>| {
         let mut keys = item.mapping()?;
-        let listener = listener(&mut keys, &mut names, files, addresses);
+        let listener = listener(&mut keys, &mut names, offered, files, addresses);
         keys.finish();
         listener
     };
@@ -32,6 +33,7 @@ pub(super) fn listeners(
 fn listener(
     keys: &mut Mapping<'_>,
     names: &mut Seen,
+    offered: Option<&str>,
     files: &mut Files,
     addresses: &mut Addresses,
 ) -> Option<Settings> {
@@ -67,7 +69,8 @@ fn listener(
         item.word(&UNDERSCORES)
     });
     take(&mut tls, keys.optional("tls"), |item| {
-        self::tls(item, files).map(Some)
+        let is_offered = own_name.is_some() && own_name == offered;
+        self::tls(item, is_offered, files).map(Some)
     });
     let mut http2 = true;
     take(&mut http2, keys.optional("http2"), Item::boolean);
@@ -183,10 +186,10 @@ fn http2_limits(limits: &mut Limits, keys: &mut Mapping<'_>) {
     );
 }
 
-fn tls(item: &Item<'_>, files: &mut Files) -> Option<tls::Settings> {
+fn tls(item: &Item<'_>, is_offered: bool, files: &mut Files) -> Option<tls::Settings> {
     let mut keys = item.mapping()?;
     let list = keys.required("certificates");
-    let certificates = list.and_then(|item| certificates(&item, files));
+    let certificates = list.and_then(|item| certificates(&item, is_offered, files));
     let mut min_version = tls::Version::default();
     take(&mut min_version, keys.optional("min_version"), |item| {
         item.word(&TLS_VERSIONS)
@@ -218,9 +221,13 @@ fn client_certificates(item: &Item<'_>, files: &mut Files) -> Option<tls::Client
     })
 }
 
-fn certificates(list: &Item<'_>, files: &mut Files) -> Option<Vec<tls::Certificate>> {
+fn certificates(
+    list: &Item<'_>,
+    may_be_empty: bool,
+    files: &mut Files,
+) -> Option<Vec<tls::Certificate>> {
     let items = list.list(false)?;
-    if items.is_empty() {
+    if items.is_empty() && !may_be_empty {
         list.fault("is empty, should have a certificate, as { cert: shop.crt, key: shop.key }");
     }
     let read = |item: &Item<'_>| {

@@ -14,6 +14,7 @@ mod error;
 mod file;
 mod files;
 mod health;
+mod kubernetes;
 mod listener;
 mod process;
 mod route;
@@ -32,6 +33,7 @@ use std::time::Duration;
 
 use crate::document::Fault;
 use crate::endpoint::ServiceName;
+use crate::kubernetes as cluster;
 use crate::route::Matcher;
 use crate::snapshot::ServiceSettings;
 use crate::{admin, discovery, server};
@@ -52,6 +54,8 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// The services, in the order of the file.
     pub services: Vec<Service>,
+    /// Which objects of a cluster add routes and services of their own.
+    pub kubernetes: Option<cluster::Settings>,
     /// The admin side.
     pub admin: admin::Settings,
     /// tidegate's own end.

@@ -13,11 +13,12 @@ use super::values::Seen;
 /// Reads all of them.
 pub(super) fn routes(
     list: &Item<'_>,
+    may_be_empty: bool,
     names: &Names<'_>,
     listeners: Option<&[&str]>,
 ) -> Option<Vec<Route>> {
     let items = list.list(false)?;
-    if items.is_empty() {
+    if items.is_empty() && !may_be_empty {
         list.fault("is empty, should have a route, as { service: web }");
     }
     let mut matchers = Seen::default();

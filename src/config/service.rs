@@ -34,6 +34,14 @@ impl<'n> Names<'n> {
         }
     }
 
+    /// There are no services.
+    pub(super) fn none() -> Self {
+        Self {
+            known: Vec::new(),
+            unsure: false,
+        }
+    }
+
     /// Reads a text that should be one of them.
     pub(super) fn find<'i>(&self, item: &Item<'i>) -> Option<&'i str> {
         let text = item.name()?;
@@ -51,15 +59,16 @@ impl<'n> Names<'n> {
 /// Reads all of them, and their names also where something else is wrong.
 pub(super) fn services<'n>(
     list: &Item<'n>,
+    may_be_empty: bool,
     files: &mut Files,
 ) -> Option<(Vec<Service>, Names<'n>)> {
     let items = list.list(false)?;
-    if items.is_empty() {
+    if items.is_empty() && !may_be_empty {
         list.fault("is empty, should have a service with a name and a source");
     }
     let mut names = Names {
         known: Vec::new(),
-        unsure: items.is_empty(),
+        unsure: items.is_empty() && !may_be_empty,
     };
     let mut seen = Seen::default();
     let mut services = Vec::new();

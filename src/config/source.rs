@@ -55,8 +55,8 @@ pub(super) fn kubernetes(item: &Item<'_>, is_source: bool) -> Option<KubernetesS
     })
 }
 
-/// A name as Kubernetes has them for services and namespaces.
-fn object_name(item: &Item<'_>) -> Option<String> {
+/// A name as Kubernetes has them for services, namespaces and classes.
+pub(super) fn object_name(item: &Item<'_>) -> Option<String> {
     let text = item.text()?;
     let known = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     let edge = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);

@@ -287,6 +287,7 @@ services:
     affinity: { header: X-User }
     balance: hash
     health: { grpc: "" }
+kubernetes: { namespaces: [shop], pods: true, ingress: { class: inner, controller: example.com/inner, https: https } }
 admin:
   address: 127.0.0.1:9901
   token_file: token

@@ -110,7 +110,7 @@ impl Drop for Confirmation {
 }
 
 /// What shall be: every service and route of a config.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Desired {
     /// The services, in the order of the config.
     pub services: Vec<DesiredService>,
@@ -119,7 +119,7 @@ pub struct Desired {
 }
 
 /// One service of a config.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct DesiredService {
     /// What is configured of it.
     pub settings: Arc<ServiceSettings>,

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use kube::{Client, Config, Error};
 
+use super::watch::Place;
+
 /// Why the API server could not be asked.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ApiError {
@@ -18,7 +20,8 @@ pub(super) enum ApiError {
     Silent(Duration),
     /// It answered that this is not allowed.
     #[error(
-        "the API server forbids to {verb} {resource} in namespace {namespace}; grant list and watch on it"
+        "the API server forbids to {verb} {resource} {place}; grant {} on it",
+        grant(verb)
     )]
     Forbidden {
         /// What was to be done.
@@ -26,7 +29,7 @@ pub(super) enum ApiError {
         /// With what.
         resource: &'static str,
         /// Where.
-        namespace: String,
+        place: Place,
     },
     /// What is known is too old to go on from.
     #[error("the API server no longer knows what happened since the last look")]
@@ -66,10 +69,10 @@ pub(super) fn sort(
     error: Error,
     verb: &'static str,
     resource: &'static str,
-    namespace: &str,
+    place: &Place,
 ) -> ApiError {
     match error {
-        Error::Api(status) => refused(status.code, status.message, verb, resource, namespace),
+        Error::Api(status) => refused(status.code, status.message, verb, resource, place),
         Error::SerdeError(error) => ApiError::Garbled(error.to_string()),
         error => ApiError::Away(chain(&error)),
     }
@@ -81,16 +84,24 @@ pub(super) fn refused(
     message: String,
     verb: &'static str,
     resource: &'static str,
-    namespace: &str,
+    place: &Place,
 ) -> ApiError {
     match code {
         403 => ApiError::Forbidden {
             verb,
             resource,
-            namespace: namespace.to_owned(),
+            place: place.clone(),
         },
         410 => ApiError::Gone,
         code => ApiError::Refused { code, message },
+    }
+}
+
+/// What it takes to be allowed.
+fn grant<'v>(verb: &&'v str) -> &'v str {
+    match *verb {
+        "list" | "watch" => "list and watch",
+        verb => verb,
     }
 }
 

@@ -1,4 +1,4 @@
-//! The thread that watches, and the sources that listen to it.
+//! The thread that watches, and those who listen to it: the sources of services, and whoever takes up what objects mean.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -10,6 +10,8 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
+use super::controller;
+use super::part::{Known, Settings};
 use super::reflector::{Reflector, Subscriber, Told};
 use crate::discovery::{Heard, KubernetesService, Observation, Observer, Source};
 
@@ -25,11 +27,13 @@ struct Thread {
     handle: JoinHandle<()>,
 }
 
-/// Somebody wants to hear of a service.
+/// Somebody wants to hear of something.
 #[derive(Debug)]
-struct Wish {
-    namespace: String,
-    subscriber: Subscriber,
+enum Wish {
+    /// Of a service in a namespace.
+    Service(String, Subscriber),
+    /// Of what objects add to the config.
+    Part(Settings, watch::Sender<Known>),
 }
 
 /// A service that somebody looks at now and then.
@@ -64,6 +68,15 @@ impl Cluster {
         let (wish, told) = wish(service);
         self.subscribe()?.try_send(wish).ok()?;
         Some(Followed { told })
+    }
+
+    /// What objects add to the config, now and whenever that changes. None when nothing can be watched.
+    #[must_use]
+    pub fn part(&self, settings: &Settings) -> Option<watch::Receiver<Known>> {
+        let (tell, known) = watch::channel(Known::default());
+        let wish = Wish::Part(settings.clone(), tell);
+        self.subscribe()?.try_send(wish).ok()?;
+        Some(known)
     }
 
     fn subscribe(&self) -> Option<mpsc::Sender<Wish>> {
@@ -120,12 +133,15 @@ async fn serve(mut wishes: mpsc::Receiver<Wish>) {
     let mut reflectors: HashMap<String, mpsc::Sender<Subscriber>> = HashMap::new();
     // Dropped at the end, and with it whatever still runs.
     let mut tasks = tokio::task::JoinSet::new();
-    while let Some(Wish {
-        namespace,
-        subscriber,
-    }) = wishes.recv().await
-    {
+    while let Some(wish) = wishes.recv().await {
         while tasks.try_join_next().is_some() {}
+        let (namespace, subscriber) = match wish {
+            Wish::Service(namespace, subscriber) => (namespace, subscriber),
+            Wish::Part(settings, tell) => {
+                tasks.spawn(controller::run(settings, tell));
+                continue;
+            }
+        };
         reflectors.retain(|_, reflector| !reflector.is_closed());
         let refused = match reflectors.get(&namespace) {
             Some(reflector) => match reflector.send(subscriber).await {
@@ -144,11 +160,8 @@ async fn serve(mut wishes: mpsc::Receiver<Wish>) {
 fn wish(service: &KubernetesService) -> (Wish, watch::Receiver<Told>) {
     let (tell, told) = watch::channel(Told::default());
     let name = Arc::from(service.service.as_str());
-    let wish = Wish {
-        namespace: service.namespace.clone(),
-        subscriber: Subscriber::new(name, service.port.clone(), service.pods, tell),
-    };
-    (wish, told)
+    let subscriber = Subscriber::new(name, service.port.clone(), service.pods, tell);
+    (Wish::Service(service.namespace.clone(), subscriber), told)
 }
 
 impl Slices {

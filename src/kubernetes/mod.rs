@@ -10,8 +10,15 @@
 //! while the service has others counts for a moment more: its endpoints may be on their way into one of those.
 
 mod api;
+mod backend;
+mod certificates;
 mod cluster;
+mod controller;
+mod draft;
+mod ingress;
 mod mirror;
+mod objects;
+mod part;
 mod pause;
 mod pods;
 mod reflector;
@@ -19,3 +26,4 @@ mod slice;
 mod watch;
 
 pub use cluster::{Cluster, Followed};
+pub use part::{IngressSettings, Known, Part, Settings};

@@ -14,7 +14,7 @@ use tracing::warn;
 use super::mirror::{Changed, Mirror};
 use super::pods::{Leaving, PodMeta};
 use super::slice::Slice;
-use super::watch::{Seen, Watch};
+use super::watch::{Place, Seen, Watch};
 use crate::discovery::{Heard, Observation, Port};
 
 /// Who listens to a service.
@@ -159,13 +159,14 @@ impl Reflector {
     /// Watches a namespace until nobody listens any more.
     pub(super) async fn run(self, namespace: String, subscribers: mpsc::Receiver<Subscriber>) {
         let (out, seen) = mpsc::channel(SEEN_MAX);
-        let watch = Watch::<EndpointSlice>::new(&namespace, "endpointslices", out);
-        tokio::join!(watch.run(), self.serve(&namespace, subscribers, seen));
+        let place = Place::Namespace(namespace);
+        let watch = Watch::<EndpointSlice>::of(&place, "endpointslices", out);
+        tokio::join!(watch.run(), self.serve(&place, subscribers, seen));
     }
 
     async fn serve(
         mut self,
-        namespace: &str,
+        place: &Place,
         mut subscribers: mpsc::Receiver<Subscriber>,
         mut seen: mpsc::Receiver<Seen<EndpointSlice>>,
     ) {
@@ -178,7 +179,7 @@ impl Reflector {
             if self.subscribers.iter().any(|one| one.pods)
                 && let Some(out) = out.take()
             {
-                watching.push(Watch::<PodMeta>::new(namespace, "pods", out).run());
+                watching.push(Watch::<PodMeta>::of(place, "pods", out).run());
             }
             let due = self.next();
             let due = async {

@@ -1,4 +1,4 @@
-//! The protocol: list, then watch from there, for one kind of object in one namespace, and never lose anything.
+//! The protocol: list, then watch from there, for one kind of object in one place, and never lose anything.
 //!
 //! What can happen to a watch, and what is done: it ends (go on from the last version), its version is too old (410, also
 //! inside the stream: list again), it breaks (go on, after a pause when that fails), it falls silent because the
@@ -6,12 +6,14 @@
 //! [`SILENCE`] is dead), or silent because the server went back in time, as after a restore (the versions of an otherwise
 //! silent watch are compared). Whatever was missed all the same is made good by a list every [`RESYNC`].
 
+use std::fmt;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
+use k8s_openapi::NamespaceResourceScope;
 use kube::api::{ListParams, WatchEvent, WatchParams};
-use kube::{Api, Resource, ResourceExt};
+use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
@@ -35,11 +37,31 @@ pub(super) enum Seen<K> {
     Nothing(String),
 }
 
+/// Where objects are.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Place {
+    Namespace(String),
+    /// In every namespace, or in none.
+    Cluster,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Namespace(name) => write!(out, "in namespace {name}"),
+            Self::Cluster => out.write_str("in the whole cluster"),
+        }
+    }
+}
+
 /// A list and watch that goes on until its listener is gone.
 pub(super) struct Watch<K> {
-    namespace: String,
+    place: Place,
     /// The plural, for messages.
     resource: &'static str,
+    /// Of all objects only those with these fields.
+    fields: Option<&'static str>,
+    open: Box<dyn Fn(Client) -> Api<K> + Send + Sync>,
     out: mpsc::Sender<Seen<K>>,
     /// Lists come as a stream of events; not everywhere, which only trying shows.
     streams: bool,
@@ -72,24 +94,49 @@ impl From<Unheard> for Halt {
     }
 }
 
-impl<K> Watch<K>
-where
-    K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
-        + Clone
-        + std::fmt::Debug
-        + DeserializeOwned
-        + Send
-        + 'static,
+/// A kind of object that can be watched.
+pub(super) trait Kind:
+    Resource<DynamicType = ()> + Clone + fmt::Debug + DeserializeOwned + Send + 'static
 {
-    /// Of a namespace; what is seen goes to `out`.
-    pub(super) fn new(namespace: &str, resource: &'static str, out: mpsc::Sender<Seen<K>>) -> Self {
+}
+
+impl<K> Kind for K where
+    K: Resource<DynamicType = ()> + Clone + fmt::Debug + DeserializeOwned + Send + 'static
+{
+}
+
+impl<K: Kind + Resource<Scope = NamespaceResourceScope>> Watch<K> {
+    /// Of a kind that lives in namespaces; what is seen goes to `out`.
+    pub(super) fn of(place: &Place, resource: &'static str, out: mpsc::Sender<Seen<K>>) -> Self {
+        let own = place.clone();
         Self {
-            namespace: namespace.to_owned(),
+            place: place.clone(),
+            open: Box::new(move |client| match &own {
+                Place::Namespace(namespace) => Api::namespaced(client, namespace),
+                Place::Cluster => Api::all(client),
+            }),
+            ..Self::of_cluster(resource, out)
+        }
+    }
+}
+
+impl<K: Kind> Watch<K> {
+    /// Of all objects of a kind, wherever they are.
+    pub(super) fn of_cluster(resource: &'static str, out: mpsc::Sender<Seen<K>>) -> Self {
+        Self {
+            place: Place::Cluster,
             resource,
+            fields: None,
+            open: Box::new(Api::all),
             out,
             streams: true,
             pause: Pause::default(),
         }
+    }
+
+    /// Of all objects only those with these fields.
+    pub(super) fn with_fields(self, fields: Option<&'static str>) -> Self {
+        Self { fields, ..self }
     }
 
     /// Runs until nobody listens any more.
@@ -113,7 +160,7 @@ where
                     continue;
                 }
             };
-            let api = Api::namespaced(client, &self.namespace);
+            let api = (self.open)(client);
             loop {
                 match self.list(&api).await {
                     Ok(listing) => match self.follow(&api, listing).await {
@@ -142,7 +189,10 @@ where
             }
         }
         let mut objects = Vec::new();
-        let mut params = ListParams::default().limit(PAGE);
+        let mut params = ListParams {
+            field_selector: self.fields.map(ToOwned::to_owned),
+            ..ListParams::default().limit(PAGE)
+        };
         loop {
             let page = within(api.list(&params)).await?;
             let page = page.map_err(|error| self.sort(error, "list"))?;
@@ -161,7 +211,7 @@ where
     }
 
     async fn stream_list(&self, api: &Api<K>) -> Result<Listing<K>, ApiError> {
-        let params = params().initial_events();
+        let params = self.params().initial_events();
         let events = within(api.watch(&params, "")).await?;
         let mut events = events.map_err(|error| self.sort(error, "watch"))?.boxed();
         let mut objects = Vec::new();
@@ -177,7 +227,8 @@ where
                 WatchEvent::Added(object) | WatchEvent::Modified(object) => objects.push(object),
                 // Between the first and the last of them it may well go.
                 WatchEvent::Deleted(object) => {
-                    objects.retain(|known: &K| known.name_any() != object.name_any());
+                    let name = |object: &K| (object.namespace(), object.name_any());
+                    objects.retain(|known: &K| name(known) != name(&object));
                 }
                 WatchEvent::Bookmark(mark) => {
                     if mark.metadata.annotations.contains_key(LIST_ENDS) {
@@ -239,7 +290,7 @@ where
     }
 
     async fn open(&self, api: &Api<K>, version: &str) -> Result<Events<K>, ApiError> {
-        let events = within(api.watch(&params(), version)).await?;
+        let events = within(api.watch(&self.params(), version)).await?;
         let events = events.map_err(|error| self.sort(error, "watch"))?;
         Ok(events.boxed())
     }
@@ -305,6 +356,15 @@ where
         Ok(())
     }
 
+    fn params(&self) -> WatchParams {
+        WatchParams {
+            bookmarks: true,
+            field_selector: self.fields.map(ToOwned::to_owned),
+            ..WatchParams::default()
+        }
+        .timeout(fastrand::u32(PERIOD))
+    }
+
     async fn tell(&self, seen: Seen<K>) -> Result<(), Unheard> {
         self.out.send(seen).await.map_err(|_| Unheard)
     }
@@ -318,11 +378,11 @@ where
     }
 
     fn sort(&self, error: kube::Error, verb: &'static str) -> ApiError {
-        sort(error, verb, self.resource, &self.namespace)
+        sort(error, verb, self.resource, &self.place)
     }
 
     fn refused(&self, code: u16, message: String, verb: &'static str) -> ApiError {
-        refused(code, message, verb, self.resource, &self.namespace)
+        refused(code, message, verb, self.resource, &self.place)
     }
 }
 
@@ -331,14 +391,6 @@ enum Heard {
     Nothing,
     Something,
     Unheard,
-}
-
-fn params() -> WatchParams {
-    WatchParams {
-        bookmarks: true,
-        ..WatchParams::default()
-    }
-    .timeout(fastrand::u32(PERIOD))
 }
 
 /// Whether an answer to a streaming list means that a plain one should be tried.

@@ -136,6 +136,7 @@ impl App {
     ) -> anyhow::Result<()> {
         let waiting = std::mem::take(&mut predecessor.waiting);
         let prepared = async {
+            self.first_part().await;
             self.prepare().await;
             self.first_sets(&waiting).await;
         };
@@ -145,7 +146,7 @@ impl App {
         let (elder, asks) = control::elder();
         let own = self.handle.clone();
         self.handle = self.handle.clone().with_elder(elder);
-        self.serve_admin(doors.admin, doors.admin_settings, doors.cluster);
+        self.serve_admin(doors.admin, doors.admin_settings);
         self.accept(doors.listeners).await;
         predecessor.let_go().await;
         let stop = self.stop.clone();

@@ -1,0 +1,159 @@
+//! Looks at all objects of a cluster together, and says what they add to the config.
+//!
+//! Every change is answered by reading everything anew: what an object means depends on others (an Ingress on classes,
+//! Services and Secrets), and a reading takes milliseconds for thousands. Changes are gathered for a moment, and what means
+//! the same as before is told to nobody. Nothing is told before everything was listed once, and after that a part stays in
+//! force whatever cannot be seen (P9).
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Secret, Service};
+use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tracing::warn;
+
+use super::certificates::{Certificates, FIELDS};
+use super::draft::Draft;
+use super::ingress::{self, World};
+use super::objects::{Follow, Objects};
+use super::part::{Known, Note, Part, Settings};
+use super::watch::Place;
+
+/// What is watched, and what was last made of it.
+struct Controller {
+    settings: Settings,
+    ingresses: Follow<Ingress>,
+    classes: Follow<IngressClass>,
+    services: Follow<Service>,
+    secrets: Follow<Secret>,
+    certificates: Certificates,
+    noted: HashSet<Note>,
+}
+
+/// How long changes are gathered.
+const GATHER: Duration = Duration::from_millis(20);
+
+/// Watches until nobody wants to know any more.
+pub(super) async fn run(settings: Settings, tell: watch::Sender<Known>) {
+    // Dropped at the end, and with it whatever still runs.
+    let mut tasks = JoinSet::new();
+    let mut controller = Controller::new(settings, &mut tasks);
+    loop {
+        controller.look(&tell);
+        tokio::select! {
+            biased;
+            () = tell.closed() => return,
+            () = controller.changed() => {}
+        }
+        sleep(GATHER).await;
+    }
+}
+
+impl Controller {
+    fn new(settings: Settings, tasks: &mut JoinSet<()>) -> Self {
+        let places: Vec<Place> = match &*settings.namespaces {
+            [] => vec![Place::Cluster],
+            names => names.iter().cloned().map(Place::Namespace).collect(),
+        };
+        let ingress = settings.ingress.as_ref();
+        let shows_secrets = ingress.is_some_and(|ingress| ingress.https.is_some());
+        let (ingresses, classes) = match ingress {
+            Some(_) => (
+                Follow::places(&places, "ingresses", None, tasks),
+                Follow::cluster("ingressclasses", tasks),
+            ),
+            None => (Follow::nothing(), Follow::nothing()),
+        };
+        Self {
+            ingresses,
+            classes,
+            services: Follow::places(&places, "services", None, tasks),
+            secrets: if shows_secrets {
+                Follow::places(&places, "secrets", Some(FIELDS), tasks)
+            } else {
+                Follow::nothing()
+            },
+            certificates: Certificates::default(),
+            noted: HashSet::new(),
+            settings,
+        }
+    }
+
+    async fn changed(&mut self) {
+        tokio::select! {
+            biased;
+            () = self.ingresses.changed() => {}
+            () = self.classes.changed() => {}
+            () = self.services.changed() => {}
+            () = self.secrets.changed() => {}
+        }
+    }
+
+    /// Reads everything, and tells what is new.
+    fn look(&mut self, tell: &watch::Sender<Known>) {
+        if let Some(waiting) = self.waiting() {
+            tell.send_if_modified(|known| {
+                let is_new = known.part.is_none() && known.waiting != waiting;
+                if is_new {
+                    known.waiting = waiting;
+                }
+                is_new
+            });
+            return;
+        }
+        let (part, notes) = self.read();
+        self.tell_notes(notes);
+        tell.send_if_modified(|known| {
+            let is_new = known.part.as_deref() != Some(&part);
+            if is_new {
+                known.part = Some(Arc::new(part));
+            }
+            is_new
+        });
+    }
+
+    /// Why not everything is known yet.
+    fn waiting(&self) -> Option<String> {
+        fn of<K>(what: &str, set: &Objects<K>) -> Option<String> {
+            if set.is_complete() {
+                return None;
+            }
+            let fault = set.fault().unwrap_or("the API server has not answered yet");
+            Some(format!("no {what} yet: {fault}"))
+        }
+        of("ingresses", &self.ingresses.now())
+            .or_else(|| of("ingress classes", &self.classes.now()))
+            .or_else(|| of("services", &self.services.now()))
+            .or_else(|| of("secrets", &self.secrets.now()))
+    }
+
+    fn read(&mut self) -> (Part, Vec<Note>) {
+        let mut draft = Draft::default();
+        if let Some(settings) = &self.settings.ingress {
+            let world = World {
+                ingresses: &self.ingresses.now(),
+                classes: &self.classes.now(),
+                services: &self.services.now(),
+                secrets: &self.secrets.now(),
+                pods: self.settings.pods,
+            };
+            let ours = ingress::ours(&world, settings);
+            ingress::translate(world, settings, &ours, &mut self.certificates, &mut draft);
+        }
+        self.certificates.sweep();
+        draft.finish()
+    }
+
+    /// Each is told once, for as long as it holds.
+    fn tell_notes(&mut self, notes: Vec<Note>) {
+        for note in notes.iter().filter(|note| !self.noted.contains(note)) {
+            let about = format!("{} {}", note.about.kind, note.about.name);
+            warn!(object = about, reason = note.reason, "{}", note.text);
+        }
+        self.noted = notes.into_iter().collect();
+    }
+}

@@ -1,0 +1,68 @@
+//! A part in the making: every kind of object adds what it means, and nothing is in it twice.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::part::{About, Note, Part};
+use crate::control::DesiredService;
+use crate::endpoint::ServiceName;
+use crate::net::tls::Offer;
+use crate::route::Matcher;
+
+/// A part that is not finished.
+#[derive(Debug, Default)]
+pub(super) struct Draft {
+    routes: Vec<(Matcher, ServiceName)>,
+    owners: HashMap<Matcher, String>,
+    services: BTreeMap<ServiceName, DesiredService>,
+    offers: BTreeMap<Arc<str>, Vec<Offer>>,
+    notes: Vec<Note>,
+}
+
+impl Draft {
+    /// A route to a service. Of two that ask the same of a request the first one stays, and its owner is told.
+    pub(super) fn route(
+        &mut self,
+        matcher: Matcher,
+        service: DesiredService,
+        owner: &str,
+    ) -> Result<(), String> {
+        if let Some(first) = self.owners.get(&matcher) {
+            return Err(first.clone());
+        }
+        self.owners.insert(matcher.clone(), owner.to_owned());
+        let name = service.settings.name.clone();
+        self.routes.push((matcher, name.clone()));
+        self.services.entry(name).or_insert(service);
+        Ok(())
+    }
+
+    /// A certificate that a listener shows. Of two for the same name the first one is shown.
+    pub(super) fn offer(&mut self, listener: &Arc<str>, offer: Offer) {
+        let offers = self.offers.entry(listener.clone()).or_default();
+        if !offers.contains(&offer) {
+            offers.push(offer);
+        }
+    }
+
+    /// Something that whoever wrote an object should know.
+    pub(super) fn note(&mut self, about: &About, reason: &'static str, text: impl Into<String>) {
+        let note = Note {
+            about: about.clone(),
+            reason,
+            text: text.into(),
+        };
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
+    }
+
+    pub(super) fn finish(self) -> (Part, Vec<Note>) {
+        let part = Part {
+            routes: self.routes,
+            services: self.services.into_values().collect(),
+            certificates: self.offers.into_iter().collect(),
+        };
+        (part, self.notes)
+    }
+}

@@ -1,0 +1,295 @@
+//! tidegate as an Ingress controller: what objects say is routed, and everything that can happen to them.
+
+use serde_json::{Value, json};
+
+use super::READY;
+use super::api::{Api, CLASSES, INGRESSES, SECRETS, SERVICES};
+use crate::support::{Client, Endpoint, Response, Setup, Tidegate, eventually};
+
+/// What everything is called here, as the tests' clients ask for it over TLS.
+const HOST: &str = "shop.test";
+
+fn config(rest: &str) -> String {
+    format!(
+        "listeners:\n\
+         - {{ name: http, address: \"127.0.0.1:0\" }}\n\
+         - {{ name: https, address: \"127.0.0.1:0\", tls: {{ certificates: [] }} }}\n\
+         kubernetes: {{ ingress: {{ https: https }} }}\n\
+         admin: {{ address: \"127.0.0.1:0\" }}\n\
+         workers: 2\n{rest}\n"
+    )
+}
+
+fn setup(api: &Api, rest: &str) -> Setup {
+    Setup::without_file()
+        .with_file("kubeconfig", &api.kubeconfig())
+        .with_config(&config(rest))
+}
+
+/// A Service with one port, `http`.
+fn service(name: &str) -> Value {
+    json!({ "metadata": { "namespace": "shop", "name": name },
+        "spec": { "ports": [{ "name": "http", "port": 80 }] } })
+}
+
+fn ingress(name: &str, class: &str, paths: &[(&str, &str)]) -> Value {
+    let path = |(path, service): &(&str, &str)| {
+        json!({ "path": path, "pathType": "Prefix",
+            "backend": { "service": { "name": service, "port": { "number": 80 } } } })
+    };
+    json!({
+        "metadata": { "namespace": "shop", "name": name },
+        "spec": {
+            "ingressClassName": class,
+            "rules": [{ "host": HOST, "http": { "paths": paths.iter().map(path).collect::<Vec<_>>() } }],
+        },
+    })
+}
+
+/// An endpoint of a Service.
+fn put(api: &Api, service: &str, endpoint: &Endpoint) {
+    let address = endpoint.address();
+    let conditions: Value = serde_json::from_str(READY).unwrap();
+    api.put_of(
+        service,
+        &format!("{service}-{}", endpoint.name()),
+        &json!([{ "name": "http", "port": address.port(), "protocol": "TCP" }]),
+        &json!([{
+            "addresses": [address.ip().to_string()], "conditions": conditions,
+            "targetRef": { "kind": "Pod", "namespace": "shop", "name": endpoint.name(), "uid": endpoint.name() },
+        }]),
+    );
+}
+
+fn ask(client: &mut Client, path: &str) -> Response {
+    client.send(format!("GET {path} HTTP/1.1\r\nHost: {HOST}\r\n\r\n"));
+    client.response()
+}
+
+fn get(tidegate: &Tidegate, path: &str) -> Response {
+    ask(&mut tidegate.connect(), path)
+}
+
+/// Waits until a path is answered so.
+#[track_caller]
+fn answers(tidegate: &Tidegate, path: &str, status: u16) -> Response {
+    eventually(&format!("{path} is answered {status}"), || {
+        let answer = get(tidegate, path);
+        (answer.status == status).then_some(answer)
+    })
+}
+
+/// The endpoints `a` of the Service `web` and `b` of `api`.
+fn shop() -> (Api, Endpoint, Endpoint) {
+    let (api, a, b) = (Api::start(), Endpoint::start("a"), Endpoint::start("b"));
+    api.set_object(SERVICES, &service("web"));
+    api.set_object(SERVICES, &service("api"));
+    put(&api, "web", &a);
+    put(&api, "api", &b);
+    (api, a, b)
+}
+
+#[test]
+fn an_ingress_comes_changes_and_goes() {
+    let (api, a, _b) = shop();
+    let tidegate = setup(&api, "").start();
+    assert_eq!(get(&tidegate, "/").status, 404);
+    api.set_object(INGRESSES, &ingress("main", "tidegate", &[("/", "web")]));
+    assert_eq!(answers(&tidegate, "/", 200).text(), "a");
+    assert_eq!(get(&tidegate, "/api/x").text(), "a");
+    let services = tidegate.admin("GET", "/api/v1/services").ok();
+    assert_eq!(services["services"][0]["name"], "shop/web:http");
+    let one = tidegate
+        .admin("GET", "/api/v1/services/shop%2Fweb%3Ahttp")
+        .ok();
+    assert_eq!(one["endpoints"][0]["state"], "ready");
+    let objects = tidegate.admin("GET", "/api/v1/config").ok()["objects"].clone();
+    assert_eq!(objects["routes"][0]["service"], "shop/web:http");
+    // It changes: a longer path leads elsewhere.
+    let both = ingress("main", "tidegate", &[("/", "web"), ("/api", "api")]);
+    api.set_object(INGRESSES, &both);
+    eventually("the path leads there", || {
+        (get(&tidegate, "/api/x").text() == "b").then_some(())
+    });
+    // It goes, with a request in flight: nothing new, and what is there finishes (P8).
+    let mut client = tidegate.connect();
+    client.send(format!(
+        "POST /held HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 0\r\n\r\n"
+    ));
+    let held = a.held();
+    api.delete_object(INGRESSES, "shop/main");
+    answers(&tidegate, "/", 404);
+    held.answer("done");
+    assert_eq!(client.response().text(), "done");
+    let report = tidegate.report("a");
+    assert_eq!(
+        (&report["outcome"], &report["in_flight_at_start"]),
+        (&"clean".into(), &1.into()),
+        "{report}"
+    );
+    eventually("nothing is left of it", || {
+        let services = tidegate.admin("GET", "/api/v1/services").ok();
+        services["services"].as_array()?.is_empty().then_some(())
+    });
+}
+
+#[test]
+fn what_is_not_there_breaks_only_its_own_route() {
+    let (api, _a, _b) = shop();
+    let paths = [("/", "web"), ("/gone", "gone")];
+    api.set_object(INGRESSES, &ingress("main", "tidegate", &paths));
+    let tidegate = setup(&api, "").start();
+    assert_eq!(get(&tidegate, "/").text(), "a");
+    assert_eq!(get(&tidegate, "/gone").status, 503);
+    api.set_object(SERVICES, &service("gone"));
+    let c = Endpoint::start("c");
+    put(&api, "gone", &c);
+    assert_eq!(answers(&tidegate, "/gone", 200).text(), "c");
+    api.delete_object(SERVICES, "shop/gone");
+    answers(&tidegate, "/gone", 503);
+    assert_eq!(get(&tidegate, "/").text(), "a");
+}
+
+#[test]
+fn only_ingresses_of_our_classes_are_served() {
+    let (api, _a, _b) = shop();
+    api.set_object(INGRESSES, &ingress("theirs", "nginx", &[("/", "web")]));
+    api.set_object(INGRESSES, &ingress("ours", "inner", &[("/ours", "api")]));
+    let class = |name: &str, controller: &str| json!({ "metadata": { "name": name }, "spec": { "controller": controller } });
+    api.set_object(CLASSES, &class("nginx", "k8s.io/ingress-nginx"));
+    let tidegate = setup(&api, "").start();
+    assert_eq!(get(&tidegate, "/").status, 404);
+    assert_eq!(
+        get(&tidegate, "/ours").status,
+        404,
+        "nobody says whose it is"
+    );
+    api.set_object(CLASSES, &class("inner", "tidegate.dev/ingress"));
+    assert_eq!(answers(&tidegate, "/ours", 200).text(), "b");
+    assert_eq!(get(&tidegate, "/").status, 404);
+}
+
+/// A certificate for the host, and the Secret with it.
+fn secret(name: &str) -> (String, Value) {
+    use base64::Engine as _;
+    let made = rcgen::generate_simple_self_signed([HOST.to_owned()]).unwrap();
+    let data = |text: String| base64::engine::general_purpose::STANDARD.encode(text);
+    let secret = json!({
+        "metadata": { "namespace": "shop", "name": name },
+        "type": "kubernetes.io/tls",
+        "data": { "tls.crt": data(made.cert.pem()), "tls.key": data(made.signing_key.serialize_pem()) },
+    });
+    (made.cert.pem(), secret)
+}
+
+#[test]
+fn a_secret_is_shown_swapped_and_missed_by_its_own_host_alone() {
+    let (api, _a, _b) = shop();
+    let (first, held) = secret("tls");
+    api.set_object(SECRETS, &held);
+    let mut spec = ingress("main", "tidegate", &[("/", "web")]);
+    spec["spec"]["tls"] = json!([
+        { "hosts": ["gone.test"], "secretName": "gone" },
+        { "hosts": [HOST], "secretName": "tls" },
+    ]);
+    api.set_object(INGRESSES, &spec);
+    let tidegate = setup(&api, "").start();
+    let https = tidegate.listener("https");
+    let mut client = Client::tls(https, &first);
+    assert_eq!(ask(&mut client, "/").text(), "a");
+    let (second, swapped) = secret("tls");
+    api.set_object(SECRETS, &swapped);
+    eventually("the new one is shown", || Client::try_tls(https, &second));
+    assert!(Client::try_tls(https, &first).is_none());
+    assert_eq!(ask(&mut client, "/").text(), "a", "connections stay");
+    // The file is read again: what objects say stays.
+    assert_eq!(
+        tidegate.reload(&config("access_log: { sample: 0.5 }")),
+        "success"
+    );
+    assert!(Client::try_tls(https, &second).is_some());
+    api.delete_object(SECRETS, "shop/tls");
+    eventually("nothing is shown", || {
+        Client::try_tls(https, &second).is_none().then_some(())
+    });
+    assert_eq!(get(&tidegate, "/").text(), "a", "only TLS is broken");
+    assert_eq!(tidegate.tells("secret shop/gone does not exist"), 1);
+}
+
+#[test]
+fn a_server_that_is_away_or_forbids_changes_nothing() {
+    let (api, _a, _b) = shop();
+    api.set_object(INGRESSES, &ingress("main", "tidegate", &[("/", "web")]));
+    api.forbids_to(INGRESSES, true);
+    let tidegate = setup(&api, "").start_unready();
+    eventually("the fault is told", || {
+        (tidegate.tells("forbids to watch ingresses in the whole cluster") > 0).then_some(())
+    });
+    let ready = tidegate.admin("GET", "/readyz");
+    assert_eq!(ready.status, 503);
+    assert!(
+        ready.text().contains("no ingresses yet"),
+        "{}",
+        ready.text()
+    );
+    api.forbids_to(INGRESSES, false);
+    tidegate.ready();
+    assert_eq!(get(&tidegate, "/").text(), "a");
+    api.is_away(true);
+    let text = config("access_log: { sample: 0.5 }");
+    assert_eq!(tidegate.reload(&text), "success");
+    for _ in 0..20 {
+        assert_eq!(get(&tidegate, "/").text(), "a");
+    }
+    assert_eq!(tidegate.admin("GET", "/readyz").status, 200);
+    api.set_object(
+        INGRESSES,
+        &ingress("main", "tidegate", &[("/", "web"), ("/api", "api")]),
+    );
+    api.is_away(false);
+    eventually("it is heard again", || {
+        (get(&tidegate, "/api").text() == "b").then_some(())
+    });
+}
+
+#[test]
+fn the_file_and_the_objects_change_without_each_other() {
+    let (api, _a, _b) = shop();
+    let c = Endpoint::start("c");
+    api.set_object(INGRESSES, &ingress("main", "tidegate", &[("/", "web")]));
+    let tidegate = setup(&api, "").start();
+    assert_eq!(get(&tidegate, "/").text(), "a");
+    let own = |path: &str| {
+        let address = c.address();
+        config(&format!(
+            "routes: [{{ host: {HOST}, path: {path}, service: own }}]\n\
+             services: [{{ name: own, source: {{ list: [\"{address}\"] }} }}]"
+        ))
+    };
+    assert_eq!(tidegate.reload(&own("/own")), "success");
+    assert_eq!(get(&tidegate, "/own").text(), "c");
+    assert_eq!(get(&tidegate, "/").text(), "a", "objects stay");
+    api.set_object(INGRESSES, &ingress("main", "tidegate", &[("/", "api")]));
+    eventually("the objects change", || {
+        (get(&tidegate, "/").text() == "b").then_some(())
+    });
+    assert_eq!(get(&tidegate, "/own").text(), "c", "the file stays");
+    assert_eq!(tidegate.reload(&own("/")), "success");
+    assert_eq!(get(&tidegate, "/").text(), "c", "the file comes first");
+    // Without the section nothing of the objects is left, and what they had drains.
+    let text = own("/own").replace("kubernetes:", "# ");
+    let text = text.replace(
+        "certificates: []",
+        "certificates: [{ cert: a.crt, key: a.key }]",
+    );
+    let made = rcgen::generate_simple_self_signed([HOST.to_owned()]).unwrap();
+    std::fs::write(tidegate.dir().join("a.crt"), made.cert.pem()).unwrap();
+    std::fs::write(
+        tidegate.dir().join("a.key"),
+        made.signing_key.serialize_pem(),
+    )
+    .unwrap();
+    assert_eq!(tidegate.reload(&text), "success");
+    answers(&tidegate, "/", 404);
+    assert_eq!(tidegate.report("b")["outcome"], "clean");
+}
