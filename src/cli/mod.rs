@@ -6,6 +6,7 @@ mod demo;
 mod drain;
 mod embedded;
 mod file;
+mod ingress;
 mod output;
 mod progress;
 mod run;
@@ -24,6 +25,7 @@ pub use check::check;
 pub use client::TokenArgs;
 pub use demo::{DemoArgs, demo};
 pub use drain::{DrainArgs, UndrainArgs, drain, undrain};
+pub use ingress::check_ingress;
 pub use run::run;
 pub use status::{Output, StatusArgs, status};
 pub use wait::{WaitArgs, wait};
@@ -77,8 +79,8 @@ pub enum LogFormat {
 enum Command {
     /// Serve
     Run(FileArgs),
-    /// Read the config as `run` would and print every fault with file, line and column
-    Check(FileArgs),
+    /// Read the config as `run` would and print every fault with file, line and column; or judge Ingress manifests
+    Check(CheckArgs),
     /// Show it: three small endpoints, the proxy, a light load and a rolling update, all on loopback
     Demo(DemoArgs),
     /// Show services and endpoints: state, work in flight, the age of a drain
@@ -103,13 +105,23 @@ struct FileArgs {
     config: Option<PathBuf>,
 }
 
+#[derive(Debug, clap::Args)]
+struct CheckArgs {
+    #[command(flatten)]
+    file: FileArgs,
+    /// Say of existing Ingress manifests what will work, what is ignored, and what to do; reads no config
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "config")]
+    ingress: Vec<PathBuf>,
+}
+
 /// Does what was typed.
 #[must_use]
 pub fn main() -> ExitCode {
     let Arguments { command, global } = Arguments::parse();
     let done = match command {
         Command::Run(file) => run(file.config.as_deref(), &global),
-        Command::Check(file) => Ok(check(file.config.as_deref())),
+        Command::Check(args) if !args.ingress.is_empty() => Ok(check_ingress(&args.ingress)),
+        Command::Check(args) => Ok(check(args.file.config.as_deref())),
         Command::Demo(args) => demo(&args, embedded::Embedded::start),
         Command::Status(args) => status(&args, &global.admin),
         Command::Drain(args) => drain(&args, &global.admin),

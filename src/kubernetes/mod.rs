@@ -16,6 +16,7 @@ mod cluster;
 mod controller;
 mod draft;
 mod ingress;
+mod migration;
 mod mirror;
 mod objects;
 mod part;
@@ -26,4 +27,5 @@ mod slice;
 mod watch;
 
 pub use cluster::{Cluster, Followed};
+pub use migration::{Judgement, Manifests, Verdict};
 pub use part::{IngressSettings, Known, Part, Settings};

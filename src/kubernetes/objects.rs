@@ -101,7 +101,6 @@ impl<K> Objects<K> {
 
 impl<K: Resource> Objects<K> {
     /// These and no others.
-    #[cfg(test)]
     pub(super) fn of(objects: impl IntoIterator<Item = K>) -> Self {
         let mut set = Self::default();
         set.places.push(Looked {

@@ -83,6 +83,69 @@ fn check_accepts_the_configs_of_this_repository() {
 }
 
 #[test]
+fn check_judges_ingress_manifests() {
+    let dir = TempDir::new().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let ingress = |annotation: &str| {
+        format!(
+            "apiVersion: networking.k8s.io/v1\nkind: Ingress\n\
+             metadata: {{ name: main, namespace: shop, annotations: {{ {annotation} }} }}\n\
+             spec: {{ ingressClassName: nginx, defaultBackend: {{ service: {{ name: web, port: {{ number: 80 }} }} }} }}\n"
+        )
+    };
+    let good = write(
+        "good.yaml",
+        &ingress("nginx.ingress.kubernetes.io/proxy-buffer-size: 8k"),
+    );
+    let ended = tidegate(&["check", "--ingress", &good]);
+    assert_eq!((ended.code, &*ended.err), (Some(0), ""), "{}", ended.out);
+    let lines: Vec<_> = ended.out.lines().collect();
+    assert_eq!(
+        lines[0],
+        format!("{good}: document 1, line 1: Ingress shop/main: works")
+    );
+    assert_eq!(lines[1], "  route    */ -> shop/web:80");
+    assert!(lines[2].starts_with("  class    nginx; set ingressClassName: tidegate"));
+    assert!(lines[3].starts_with("  ignored  nginx.ingress.kubernetes.io/proxy-buffer-size: "));
+    assert_eq!(
+        lines[4],
+        "1 Ingress: 1 as they are, 0 not in all, 0 not at all"
+    );
+    // One that would be open to everybody, and files that are none, fail it; the others are judged all the same.
+    let shut = write(
+        "shut.yaml",
+        &ingress("nginx.ingress.kubernetes.io/auth-url: x"),
+    );
+    let ended = tidegate(&["check", "--ingress", &shut]);
+    assert_eq!(ended.code, Some(1));
+    assert!(
+        ended.out.contains("Ingress shop/main: will not work"),
+        "{}",
+        ended.out
+    );
+    let torn = write("torn.yaml", "kind: Ingress\nmetadata: [\n");
+    let gone = dir.path().join("gone.yaml").display().to_string();
+    let ended = tidegate(&["check", "--ingress", &good, &torn, &gone]);
+    assert_eq!(ended.code, Some(1));
+    assert!(
+        ended.out.contains("1 Ingress: 1 as they are"),
+        "{}",
+        ended.out
+    );
+    let faults: Vec<_> = ended.err.lines().collect();
+    assert!(faults[0].starts_with(&format!("{torn}:")), "{faults:?}");
+    assert!(
+        faults[1].starts_with(&format!("{gone}: cannot be read: ")),
+        "{faults:?}"
+    );
+    assert_eq!(tidegate(&["check", "--ingress"]).code, Some(2), "wrong use");
+}
+
+#[test]
 fn check_warns_of_a_missing_endpoint_file_and_exits_0() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("tidegate.yaml");

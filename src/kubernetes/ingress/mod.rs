@@ -18,7 +18,7 @@ use super::objects::{Name, Objects};
 use super::part::{About, IngressSettings};
 use crate::net::tls::Offer;
 
-use annotations::Answer;
+pub(super) use annotations::{Answer, answer};
 use class::Classes;
 
 /// Everything that an Ingress may speak of.
@@ -122,7 +122,7 @@ impl Writing<'_> {
     /// What the annotations of ingress-nginx come to. False when the Ingress is not to be looked at any further.
     fn annotations(&mut self, ingress: &Ingress) -> bool {
         for (key, value) in ingress.annotations() {
-            match annotations::answer(key, value) {
+            match answer(key, value) {
                 Some((Answer::Changes, text)) => {
                     self.note("AnnotationIgnored", format!("{key} is ignored: {text}"));
                 }
