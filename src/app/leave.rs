@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use tracing::info;
 
 use super::App;
+use super::objects::Objects;
 use super::signals::Signals;
 use crate::server::Plan;
 use crate::worker::{Left, Mail};
@@ -41,6 +42,8 @@ impl App {
     pub async fn leave_by(mut self, plan: Plan) {
         self.probes.leaving.store(true, Ordering::SeqCst);
         tell(&plan, "leaving");
+        // What objects say changes nothing any more, and another replica may write to them.
+        self.objects = Objects::default();
         // The workers have their own handles; with ours open the kernel would go on to fill a queue that nobody empties.
         self.places.clear();
         let (done, mut all_done) = mpsc::channel(1);

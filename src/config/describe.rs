@@ -11,7 +11,7 @@ use crate::admin::{self, Peers, SocketFile};
 use crate::balance::{HashKey, Policy};
 use crate::discovery::{self, KubernetesService, Port};
 use crate::document::{write_duration, write_percent, write_size};
-use crate::kubernetes as cluster;
+use crate::kubernetes::{self as cluster, Publish};
 use crate::net::tls;
 use crate::route;
 use crate::server;
@@ -70,12 +70,25 @@ fn section(section: &cluster::Settings) -> Value {
     json!({
         "namespaces": section.namespaces,
         "pods": section.pods,
+        "lease": {
+            "name": section.lease.name,
+            "duration": write_duration(section.lease.duration),
+        },
         "ingress": section.ingress.as_ref().map(|ingress| json!({
             "class": ingress.class,
             "controller": ingress.controller,
             "https": ingress.https,
+            "publish": publish(&ingress.publish),
         })),
     })
+}
+
+fn publish(publish: &Publish) -> Value {
+    match publish {
+        Publish::Nothing => Value::Null,
+        Publish::Addresses(addresses) => json!(addresses),
+        Publish::Service { namespace, name } => json!({ "namespace": namespace, "service": name }),
+    }
 }
 
 fn listener(listener: &server::Settings) -> Value {

@@ -1,11 +1,13 @@
 //! `kubernetes`: what a cluster's objects add to the config.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::document::{Item, Value};
-use crate::kubernetes::{IngressSettings, Settings};
+use crate::kubernetes::{IngressSettings, LeaseSettings, Publish, Settings};
 use crate::server;
 
+use super::route::exact_host;
 use super::source::object_name;
 use super::values::{Seen, take};
 
@@ -15,6 +17,7 @@ pub(super) fn section(item: &Item<'_>) -> Option<Settings> {
     let mut settings = Settings {
         namespaces: Vec::new(),
         pods: false,
+        lease: LeaseSettings::default(),
         ingress: None,
     };
     take(
@@ -23,6 +26,7 @@ pub(super) fn section(item: &Item<'_>) -> Option<Settings> {
         namespaces,
     );
     take(&mut settings.pods, keys.optional("pods"), Item::boolean);
+    take(&mut settings.lease, keys.optional("lease"), lease);
     let ingress_item = keys.optional("ingress");
     let is_anything = ingress_item.is_some();
     take(&mut settings.ingress, ingress_item, |item| {
@@ -49,8 +53,50 @@ fn ingress(item: &Item<'_>) -> Option<IngressSettings> {
     take(&mut settings.https, keys.optional("https"), |item| {
         item.name().map(|name| Some(Arc::from(name)))
     });
+    take(&mut settings.publish, keys.optional("publish"), publish);
     keys.finish();
     Some(settings)
+}
+
+fn lease(item: &Item<'_>) -> Option<LeaseSettings> {
+    let mut keys = item.mapping()?;
+    let mut lease = LeaseSettings::default();
+    take(&mut lease.name, keys.optional("name"), object_name);
+    take(&mut lease.duration, keys.optional("duration"), |item| {
+        let duration = item.duration()?;
+        if duration.subsec_nanos() != 0 || !(1..=3600).contains(&duration.as_secs()) {
+            item.fault("should be whole seconds, from 1s to 1h");
+        }
+        Some(duration)
+    });
+    keys.finish();
+    Some(lease)
+}
+
+/// Addresses and names, or a Service that has some.
+fn publish(item: &Item<'_>) -> Option<Publish> {
+    if matches!(item.node.value, Value::Mapping(_)) {
+        let mut keys = item.mapping()?;
+        let mut name = |key: &'static str| keys.required(key).and_then(|item| object_name(&item));
+        let (namespace, service) = (name("namespace"), name("service"));
+        keys.finish();
+        return Some(Publish::Service {
+            namespace: namespace?,
+            name: service?,
+        });
+    }
+    let read = |item: &Item<'_>| {
+        let text = item.name()?;
+        if text.parse::<IpAddr>().is_ok() {
+            return Some(text.to_owned());
+        }
+        exact_host(text)
+            .map_err(|wrong| item.fault(format!("is {text:?}, {wrong}")))
+            .ok()
+    };
+    Some(Publish::Addresses(
+        item.list(false)?.iter().filter_map(read).collect(),
+    ))
 }
 
 /// Whether the section is there, before it is its turn to be read: then the file may route nothing itself.

@@ -287,7 +287,8 @@ services:
     affinity: { header: X-User }
     balance: hash
     health: { grpc: "" }
-kubernetes: { namespaces: [shop], pods: true, ingress: { class: inner, controller: example.com/inner, https: https } }
+kubernetes: { namespaces: [shop], pods: true, lease: { name: inner, duration: 20s },
+  ingress: { class: inner, controller: example.com/inner, https: https, publish: [203.0.113.7, lb.example.com] } }
 admin:
   address: 127.0.0.1:9901
   token_file: token

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -133,12 +134,13 @@ async fn serve(mut wishes: mpsc::Receiver<Wish>) {
     let mut reflectors: HashMap<String, mpsc::Sender<Subscriber>> = HashMap::new();
     // Dropped at the end, and with it whatever still runs.
     let mut tasks = tokio::task::JoinSet::new();
+    let mut parts = tokio::task::JoinSet::new();
     while let Some(wish) = wishes.recv().await {
-        while tasks.try_join_next().is_some() {}
+        while tasks.try_join_next().is_some() || parts.try_join_next().is_some() {}
         let (namespace, subscriber) = match wish {
             Wish::Service(namespace, subscriber) => (namespace, subscriber),
             Wish::Part(settings, tell) => {
-                tasks.spawn(controller::run(settings, tell));
+                parts.spawn(controller::run(settings, tell));
                 continue;
             }
         };
@@ -155,7 +157,13 @@ async fn serve(mut wishes: mpsc::Receiver<Wish>) {
         tasks.spawn(Reflector::new(refused).run(namespace.clone(), subscribers));
         reflectors.insert(namespace, send);
     }
+    // Whoever holds a lease lets it go.
+    let all = async { while parts.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(LAST_WORDS, all).await;
 }
+
+/// What may still be written when the process ends.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 fn wish(service: &KubernetesService) -> (Wish, watch::Receiver<Told>) {
     let (tell, told) = watch::channel(Told::default());

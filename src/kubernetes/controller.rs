@@ -17,10 +17,11 @@ use tokio::time::sleep;
 use tracing::warn;
 
 use super::certificates::{Certificates, FIELDS};
+use super::desk::{self, Wanted};
 use super::draft::Draft;
 use super::ingress::{self, World};
 use super::objects::{Follow, Objects};
-use super::part::{Known, Note, Part, Settings};
+use super::part::{Known, Note, Part, Publish, Settings};
 use super::watch::Place;
 
 /// What is watched, and what was last made of it.
@@ -41,16 +42,24 @@ const GATHER: Duration = Duration::from_millis(20);
 pub(super) async fn run(settings: Settings, tell: watch::Sender<Known>) {
     // Dropped at the end, and with it whatever still runs.
     let mut tasks = JoinSet::new();
-    let mut controller = Controller::new(settings, &mut tasks);
-    loop {
-        controller.look(&tell);
-        tokio::select! {
-            biased;
-            () = tell.closed() => return,
-            () = controller.changed() => {}
+    let (want, wanted) = watch::channel(Wanted::default());
+    let name = settings.ingress.as_ref().map(|it| it.controller.clone());
+    let desk = desk::run(settings.lease.clone(), name.unwrap_or_default(), wanted);
+    let watching = async move {
+        let mut controller = Controller::new(settings, &mut tasks);
+        loop {
+            controller.look(&tell, &want);
+            tokio::select! {
+                biased;
+                () = tell.closed() => break,
+                () = controller.changed() => {}
+            }
+            sleep(GATHER).await;
         }
-        sleep(GATHER).await;
-    }
+        // Nobody wants to write any more, either, and the desk closes.
+        drop(want);
+    };
+    tokio::join!(watching, desk);
 }
 
 impl Controller {
@@ -68,15 +77,24 @@ impl Controller {
             ),
             None => (Follow::nothing(), Follow::nothing()),
         };
+        let secrets = if shows_secrets {
+            Follow::places(&places, "secrets", Some(FIELDS), tasks)
+        } else {
+            Follow::nothing()
+        };
+        // The Service by which we are reached may stand elsewhere.
+        let mut of_services = places;
+        if let Some(Publish::Service { namespace, .. }) = ingress.map(|it| &it.publish) {
+            let own = Place::Namespace(namespace.clone());
+            if !of_services.contains(&Place::Cluster) && !of_services.contains(&own) {
+                of_services.push(own);
+            }
+        }
         Self {
             ingresses,
             classes,
-            services: Follow::places(&places, "services", None, tasks),
-            secrets: if shows_secrets {
-                Follow::places(&places, "secrets", Some(FIELDS), tasks)
-            } else {
-                Follow::nothing()
-            },
+            services: Follow::places(&of_services, "services", None, tasks),
+            secrets,
             certificates: Certificates::default(),
             noted: HashSet::new(),
             settings,
@@ -94,7 +112,7 @@ impl Controller {
     }
 
     /// Reads everything, and tells what is new.
-    fn look(&mut self, tell: &watch::Sender<Known>) {
+    fn look(&mut self, tell: &watch::Sender<Known>, want: &watch::Sender<Wanted>) {
         if let Some(waiting) = self.waiting() {
             tell.send_if_modified(|known| {
                 let is_new = known.part.is_none() && known.waiting != waiting;
@@ -105,8 +123,15 @@ impl Controller {
             });
             return;
         }
-        let (part, notes) = self.read();
-        self.tell_notes(notes);
+        let (part, wanted) = self.read();
+        self.tell_notes(&wanted.notes);
+        want.send_if_modified(|known| {
+            let is_new = *known != wanted;
+            if is_new {
+                *known = wanted;
+            }
+            is_new
+        });
         tell.send_if_modified(|known| {
             let is_new = known.part.as_deref() != Some(&part);
             if is_new {
@@ -131,8 +156,9 @@ impl Controller {
             .or_else(|| of("secrets", &self.secrets.now()))
     }
 
-    fn read(&mut self) -> (Part, Vec<Note>) {
+    fn read(&mut self) -> (Part, Wanted) {
         let mut draft = Draft::default();
+        let mut statuses = Vec::new();
         if let Some(settings) = &self.settings.ingress {
             let world = World {
                 ingresses: &self.ingresses.now(),
@@ -143,17 +169,19 @@ impl Controller {
             };
             let ours = ingress::ours(&world, settings);
             ingress::translate(world, settings, &ours, &mut self.certificates, &mut draft);
+            statuses = ingress::statuses(&ours, &settings.publish, world.services);
         }
         self.certificates.sweep();
-        draft.finish()
+        let (part, notes) = draft.finish();
+        (part, Wanted { statuses, notes })
     }
 
     /// Each is told once, for as long as it holds.
-    fn tell_notes(&mut self, notes: Vec<Note>) {
+    fn tell_notes(&mut self, notes: &[Note]) {
         for note in notes.iter().filter(|note| !self.noted.contains(note)) {
             let about = format!("{} {}", note.about.kind, note.about.name);
             warn!(object = about, reason = note.reason, "{}", note.text);
         }
-        self.noted = notes.into_iter().collect();
+        self.noted = notes.iter().cloned().collect();
     }
 }

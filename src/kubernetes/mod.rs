@@ -14,8 +14,10 @@ mod backend;
 mod certificates;
 mod cluster;
 mod controller;
+mod desk;
 mod draft;
 mod ingress;
+mod lease;
 mod migration;
 mod mirror;
 mod objects;
@@ -28,4 +30,4 @@ mod watch;
 
 pub use cluster::{Cluster, Followed};
 pub use migration::{Judgement, Manifests, Verdict};
-pub use part::{IngressSettings, Known, Part, Settings};
+pub use part::{IngressSettings, Known, LeaseSettings, Part, Publish, Settings};

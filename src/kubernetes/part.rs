@@ -1,6 +1,7 @@
 //! What a cluster's objects add to the config, and what is configured of that.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::objects::Name;
 use crate::control::DesiredService;
@@ -15,8 +16,45 @@ pub struct Settings {
     pub namespaces: Vec<String>,
     /// Whether the services' pods are watched, too.
     pub pods: bool,
+    /// Who of all replicas writes.
+    pub lease: LeaseSettings,
     /// The Ingress controller, if it is one.
     pub ingress: Option<IngressSettings>,
+}
+
+/// The Lease by which of all replicas one writes statuses and events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaseSettings {
+    /// Its name, in the namespace that tidegate itself is in.
+    pub name: String,
+    /// How long it holds without being renewed, in whole seconds.
+    pub duration: Duration,
+}
+
+impl Default for LeaseSettings {
+    fn default() -> Self {
+        Self {
+            name: "tidegate".into(),
+            duration: Duration::from_secs(15),
+        }
+    }
+}
+
+/// Where clients reach the Ingresses, for their status.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Publish {
+    /// Nobody is told.
+    #[default]
+    Nothing,
+    /// There: IP addresses and names.
+    Addresses(Vec<String>),
+    /// Where this Service is reached from outside.
+    Service {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
 }
 
 /// tidegate as an Ingress controller.
@@ -28,6 +66,8 @@ pub struct IngressSettings {
     pub controller: String,
     /// The listener that shows the certificates of `spec.tls`.
     pub https: Option<Arc<str>>,
+    /// What their status says.
+    pub publish: Publish,
 }
 
 impl Default for IngressSettings {
@@ -36,6 +76,7 @@ impl Default for IngressSettings {
             class: "tidegate".into(),
             controller: "tidegate.dev/ingress".into(),
             https: None,
+            publish: Publish::Nothing,
         }
     }
 }

@@ -403,7 +403,7 @@ fn wants_a_list(error: &ApiError) -> bool {
 }
 
 /// Waits for an answer, up to a bound.
-async fn within<T>(answer: impl Future<Output = T>) -> Result<T, ApiError> {
+pub(super) async fn within<T>(answer: impl Future<Output = T>) -> Result<T, ApiError> {
     timeout(ANSWER, answer)
         .await
         .map_err(|_| ApiError::Silent(ANSWER))

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tidegate::config::Config;
 use tidegate::discovery::{KubernetesService, Port};
 use tidegate::document::{self, Node};
+use tidegate::kubernetes::Publish;
 use tidegate::{admin, discovery};
 
 fn root() -> PathBuf {
@@ -141,7 +142,11 @@ fn every_file_parses_and_every_kustomization_names_files_that_are_there() {
 fn the_grace_periods_fit_the_budgets() {
     let pod = &object("deployment.yaml", "Deployment", "tidegate")["spec"]["template"]["spec"];
     let grace = pod["terminationGracePeriodSeconds"].as_u64().unwrap();
-    for file in ["tidegate.yaml", "webhook/webhook.yaml"] {
+    for file in [
+        "tidegate.yaml",
+        "webhook/webhook.yaml",
+        "ingress/tidegate.yaml",
+    ] {
         let budget = config(file).shutdown.grace_period.as_secs();
         assert!(
             grace >= budget + 15,
@@ -308,4 +313,87 @@ fn the_webhook_fails_open_and_reaches_the_hook() {
         own,
         "both are in one pod"
     );
+}
+
+#[test]
+fn the_ingress_part_fits_its_config_and_asks_for_no_more_than_it_uses() {
+    let config = config("ingress/tidegate.yaml");
+    let section = config.kubernetes.as_ref().unwrap();
+    let ingress = section.ingress.as_ref().unwrap();
+    let class = object("ingress/class.yaml", "IngressClass", &ingress.class);
+    assert_eq!(class["spec"]["controller"], *ingress.controller);
+    assert_eq!(
+        ingress.publish,
+        Publish::Service {
+            namespace: "tidegate".into(),
+            name: "tidegate".into()
+        }
+    );
+    object("services.yaml", "Service", "tidegate");
+    let container = object("ingress/container.yaml", "Deployment", "tidegate");
+    let listener = config.listeners.iter().find(|one| *one.name == *"https");
+    let https = u64::from(listener.unwrap().address.port());
+    assert_eq!(https, port(&container, "https"));
+    let service = object("ingress/service.yaml", "Service", "tidegate");
+    assert_eq!(service["spec"]["ports"][0]["targetPort"], "https");
+    let base = object("network.yaml", "NetworkPolicy", "tidegate");
+    let policy = object("ingress/network.yaml", "NetworkPolicy", "tidegate");
+    assert_eq!(policy["spec"]["ingress"][1], base["spec"]["ingress"][1]);
+    let opened = &policy["spec"]["ingress"][0]["ports"];
+    assert_eq!(opened[0], base["spec"]["ingress"][0]["ports"][0]);
+    assert_eq!(opened[1]["port"].as_u64(), Some(https));
+    let set = |verbs: &[&str]| verbs.iter().map(|verb| (*verb).to_owned()).collect();
+    let watched = set(&["list", "watch"]);
+    let role = object("ingress/rbac.yaml", "ClusterRole", "tidegate-ingress");
+    assert_eq!(
+        verbs(&role),
+        [
+            (
+                json!(["networking.k8s.io"]),
+                json!(["ingresses", "ingressclasses"]),
+                watched
+            ),
+            (
+                json!([""]),
+                json!(["services", "secrets"]),
+                set(&["list", "watch"])
+            ),
+            (
+                json!(["discovery.k8s.io"]),
+                json!(["endpointslices"]),
+                set(&["list", "watch"])
+            ),
+            (
+                json!(["networking.k8s.io"]),
+                json!(["ingresses/status"]),
+                set(&["patch"])
+            ),
+            (
+                json!(["events.k8s.io"]),
+                json!(["events"]),
+                set(&["create"])
+            ),
+        ]
+    );
+    let role = object("ingress/rbac.yaml", "Role", "tidegate-lease");
+    let group = json!(["coordination.k8s.io"]);
+    assert_eq!(
+        verbs(&role),
+        [
+            (group.clone(), json!(["leases"]), set(&["get", "update"])),
+            (group, json!(["leases"]), set(&["create"])),
+        ]
+    );
+    assert_eq!(
+        role["rules"][0]["resourceNames"],
+        json!([section.lease.name])
+    );
+    for (kind, name) in [
+        ("ClusterRoleBinding", "tidegate-ingress"),
+        ("RoleBinding", "tidegate-lease"),
+    ] {
+        let binding = object("ingress/rbac.yaml", kind, name);
+        assert_eq!(binding["roleRef"]["name"], name);
+        assert_eq!(binding["subjects"][0]["name"], "tidegate");
+    }
 }

@@ -339,10 +339,7 @@ pub(in crate::kubernetes) const KNOWN: &[Known] = &[
     changes("session-cookie-path", COOKIE),
     changes("session-cookie-samesite", COOKIE),
     changes("session-cookie-secure", COOKIE),
-    harmless(
-        "ssl-ciphers",
-        "the ciphers are those of rustls, all of them good",
-    ),
+    harmless("ssl-ciphers", "there are only good ciphers to choose from"),
     unless(
         "ssl-passthrough",
         &["false"],
@@ -350,7 +347,7 @@ pub(in crate::kubernetes) const KNOWN: &[Known] = &[
     ),
     harmless(
         "ssl-prefer-server-ciphers",
-        "the ciphers are those of rustls, all of them good",
+        "there are only good ciphers to choose from",
     ),
     unless("ssl-redirect", &["false"], HTTPS),
     changes("stream-snippet", NGINX_TEXT),

@@ -7,6 +7,7 @@
 mod annotations;
 mod class;
 mod rules;
+mod status;
 
 use k8s_openapi::api::core::v1::{Secret, Service};
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass, IngressTLS};
@@ -20,6 +21,7 @@ use crate::net::tls::Offer;
 
 pub(super) use annotations::{Answer, answer};
 use class::Classes;
+pub(super) use status::statuses;
 
 /// Everything that an Ingress may speak of.
 #[derive(Debug, Clone, Copy)]

@@ -37,6 +37,8 @@ struct State {
     knows_streams: bool,
     /// Plurals that may not be read, and `verb plural` of writes that are forbidden.
     forbidden: BTreeSet<String>,
+    /// Writes, as `verb plural`, before which somebody else writes the same object once.
+    conflicts: BTreeSet<String>,
     is_away: bool,
     connections: Vec<TcpStream>,
     /// The requests for slices, by what they ask for.
@@ -56,6 +58,7 @@ impl Api {
             oldest: 0,
             knows_streams: true,
             forbidden: BTreeSet::new(),
+            conflicts: BTreeSet::new(),
             is_away: false,
             connections: Vec::new(),
             asked: Vec::new(),
@@ -160,6 +163,27 @@ impl Api {
             .objects
             .get(&(plural, name.to_owned()))
             .cloned()
+    }
+
+    /// All objects of a kind.
+    pub(super) fn objects(&self, plural: &'static str) -> Vec<Value> {
+        self.state().all(plural, None).cloned().collect()
+    }
+
+    /// How often something was written, as `verb plural namespace/name`.
+    pub(super) fn written(&self, what: &str) -> usize {
+        let state = self.state();
+        state.written.iter().filter(|line| *line == what).count()
+    }
+
+    /// Somebody else writes first, the next time: `verb plural`.
+    pub(super) fn conflicts_once(&self, what: &str) {
+        self.state().conflicts.insert(what.to_owned());
+    }
+
+    /// Whether somebody else's write was the first.
+    pub(super) fn has_conflicted(&self) -> bool {
+        self.state().conflicts.is_empty()
     }
 
     /// Deletes an object.

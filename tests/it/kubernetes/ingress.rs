@@ -1,29 +1,40 @@
 //! tidegate as an Ingress controller: what objects say is routed, and everything that can happen to them.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
 use serde_json::{Value, json};
 
 use super::READY;
-use super::api::{Api, CLASSES, INGRESSES, SECRETS, SERVICES};
+use super::api::{Api, CLASSES, INGRESSES, SECRETS, SERVICES, SLICES};
 use crate::support::{Client, Endpoint, Response, Setup, Tidegate, eventually};
 
 /// What everything is called here, as the tests' clients ask for it over TLS.
 const HOST: &str = "shop.test";
 
 fn config(rest: &str) -> String {
+    config_with("", "https: https", rest)
+}
+
+/// With more keys of the section, those of `ingress`, and more lines.
+fn config_with(section: &str, ingress: &str, rest: &str) -> String {
     format!(
         "listeners:\n\
          - {{ name: http, address: \"127.0.0.1:0\" }}\n\
          - {{ name: https, address: \"127.0.0.1:0\", tls: {{ certificates: [] }} }}\n\
-         kubernetes: {{ ingress: {{ https: https }} }}\n\
+         kubernetes: {{ {section} ingress: {{ {ingress} }} }}\n\
          admin: {{ address: \"127.0.0.1:0\" }}\n\
          workers: 2\n{rest}\n"
     )
 }
 
 fn setup(api: &Api, rest: &str) -> Setup {
+    setup_with(api, "", "https: https", rest)
+}
+
+pub(super) fn setup_with(api: &Api, section: &str, ingress: &str, rest: &str) -> Setup {
     Setup::without_file()
         .with_file("kubeconfig", &api.kubeconfig())
-        .with_config(&config(rest))
+        .with_config(&config_with(section, ingress, rest))
 }
 
 /// A Service with one port, `http`.
@@ -32,7 +43,7 @@ fn service(name: &str) -> Value {
         "spec": { "ports": [{ "name": "http", "port": 80 }] } })
 }
 
-fn ingress(name: &str, class: &str, paths: &[(&str, &str)]) -> Value {
+pub(super) fn ingress(name: &str, class: &str, paths: &[(&str, &str)]) -> Value {
     let path = |(path, service): &(&str, &str)| {
         json!({ "path": path, "pathType": "Prefix",
             "backend": { "service": { "name": service, "port": { "number": 80 } } } })
@@ -66,7 +77,7 @@ fn ask(client: &mut Client, path: &str) -> Response {
     client.response()
 }
 
-fn get(tidegate: &Tidegate, path: &str) -> Response {
+pub(super) fn get(tidegate: &Tidegate, path: &str) -> Response {
     ask(&mut tidegate.connect(), path)
 }
 
@@ -80,7 +91,7 @@ fn answers(tidegate: &Tidegate, path: &str, status: u16) -> Response {
 }
 
 /// The endpoints `a` of the Service `web` and `b` of `api`.
-fn shop() -> (Api, Endpoint, Endpoint) {
+pub(super) fn shop() -> (Api, Endpoint, Endpoint) {
     let (api, a, b) = (Api::start(), Endpoint::start("a"), Endpoint::start("b"));
     api.set_object(SERVICES, &service("web"));
     api.set_object(SERVICES, &service("api"));
@@ -292,4 +303,86 @@ fn the_file_and_the_objects_change_without_each_other() {
     assert_eq!(tidegate.reload(&text), "success");
     answers(&tidegate, "/", 404);
     assert_eq!(tidegate.report("b")["outcome"], "clean");
+}
+
+#[test]
+fn a_rolling_update_through_an_ingress_fails_nothing() {
+    let (api, a, _b) = shop();
+    let c = Endpoint::start("c");
+    api.set_object(INGRESSES, &ingress("main", "tidegate", &[("/", "web")]));
+    let tidegate = setup(&api, "").start();
+    let (stop, sent) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let more = || {
+        let before = sent.load(Ordering::Relaxed);
+        eventually("requests go on", || {
+            (sent.load(Ordering::Relaxed) > before + 50).then_some(())
+        });
+    };
+    std::thread::scope(|scope| {
+        let _stop = Stop(&stop);
+        let load = || {
+            let (mut client, mut failed) = (tidegate.connect(), 0);
+            while !stop.load(Ordering::Relaxed) {
+                client.try_send(format!(
+                    "POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 2\r\n\r\nhi"
+                ));
+                let answer = client.try_response();
+                if answer.is_none_or(|answer| answer.status != 200) {
+                    failed += 1;
+                    client = tidegate.connect();
+                }
+                sent.fetch_add(1, Ordering::Relaxed);
+            }
+            failed
+        };
+        let clients = [(); 3].map(|()| scope.spawn(load));
+        more();
+        // A new pod, and the old one on its way out; the Ingress changes in the middle of it.
+        put(&api, "web", &c);
+        more();
+        api.set_object(
+            INGRESSES,
+            &ingress("main", "tidegate", &[("/", "web"), ("/api", "api")]),
+        );
+        let slice = api.object(SLICES, "shop/web-a").unwrap();
+        let mut leaving = slice["endpoints"].clone();
+        leaving[0]["conditions"] = json!({ "ready": false, "serving": true, "terminating": true });
+        api.put_of("web", "web-a", &slice["ports"], &leaving);
+        let report = tidegate.report("a");
+        assert_eq!(report["started_after"]["fallback"], 0, "{report}");
+        drop(a);
+        more();
+        api.delete("web-a");
+        // Another Ingress takes the path over: the same service, without a request lost.
+        let mut older = ingress("older", "tidegate", &[("/", "web")]);
+        older["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z".into();
+        api.set_object(INGRESSES, &older);
+        more();
+        api.delete_object(INGRESSES, "shop/main");
+        more();
+        stop.store(true, Ordering::Relaxed);
+        let failed: usize = clients.map(|client| client.join().unwrap()).iter().sum();
+        assert_eq!(failed, 0);
+    });
+}
+
+/// Stops the load at its end.
+struct Stop<'s>(&'s AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_new_process_takes_over_with_what_the_objects_say() {
+    let (api, _a, _b) = shop();
+    api.set_object(INGRESSES, &ingress("main", "tidegate", &[("/", "web")]));
+    let mut tidegate = setup(&api, "").start();
+    assert_eq!(get(&tidegate, "/").text(), "a");
+    tidegate.upgrade();
+    for _ in 0..20 {
+        assert_eq!(get(&tidegate, "/").text(), "a");
+    }
 }

@@ -4,6 +4,7 @@ mod api;
 mod ingress;
 mod pods;
 mod rollouts;
+mod writes;
 
 use std::time::Duration;
 

@@ -217,6 +217,11 @@ fn answer(mut state: MutexGuard<'_, State>, request: &Request) -> (u16, Value) {
     let Some(old) = state.objects.get(&(plural, key.clone())).cloned() else {
         return (404, status(404, "not found"));
     };
+    let what = format!("{} {}", request.verb(), target.words());
+    if state.conflicts.remove(&what) {
+        state.set(plural, old);
+        return (409, status(409, "the object has been modified"));
+    }
     let asked = &body["metadata"]["resourceVersion"];
     if !asked.is_null() && *asked != old["metadata"]["resourceVersion"] {
         return (409, status(409, "the object has been modified"));
