@@ -68,7 +68,7 @@ fn conditions_choose_and_hide_nothing() {
         ("GET /?v=%32 HTTP/1.1\r\n", "a"),
         ("GET /?v=1&v=2 HTTP/1.1\r\n", "a"),
     ] {
-        client.send(&format!("{head}Host: shop.test\r\n\r\n"));
+        client.send(format!("{head}Host: shop.test\r\n\r\n"));
         assert_eq!(client.response().text(), name, "{head}");
     }
     let mut other = Client::connect(tidegate.listener("other"));
