@@ -38,7 +38,7 @@ impl Dialer {
             Self::Memory(net) if net.lost.borrow().contains(&address) => {
                 std::future::pending().await
             }
-            Self::Memory(net) => net.connect(address).map(Stream::Memory),
+            Self::Memory(net) => net.connect(address).map(Stream::from),
         }
     }
 }

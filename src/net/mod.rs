@@ -6,6 +6,7 @@
 mod address;
 mod courier;
 mod dial;
+mod memory;
 mod network;
 pub mod proxy_protocol;
 mod socket;

@@ -11,6 +11,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::memory::Memory;
 use super::tls::{TlsStream, UpstreamTlsStream};
 
 /// A connection with a client or an endpoint.
@@ -23,7 +24,7 @@ pub enum Stream {
     /// A TLS connection with an endpoint.
     UpstreamTls(Box<UpstreamTlsStream>),
     /// One end of a pipe in memory.
-    Memory(DuplexStream),
+    Memory(Memory),
 }
 
 impl Stream {
@@ -69,6 +70,24 @@ impl Stream {
         matches!(self, Self::Tls(_) | Self::UpstreamTls(_))
     }
 
+    /// Whether there is something to read, or an end; `cx` is woken then. Only for a stream of which everything was read that
+    /// had come: what TLS has decrypted already is not seen.
+    pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Memory(stream) => stream.poll_readable(cx),
+            // An error is something to be read, too.
+            _ => self
+                .tcp()
+                .map_or(Poll::Ready(()), |tcp| tcp.poll_read_ready(cx).map(drop)),
+        }
+    }
+
+    /// Whether nothing that has come can be in here: a plain connection reads no further than it is asked to.
+    #[must_use]
+    pub fn holds_nothing(&self) -> bool {
+        !self.holds_back()
+    }
+
     /// The socket below; memory has none.
     #[must_use]
     pub fn tcp(&self) -> Option<&TcpStream> {
@@ -78,6 +97,12 @@ impl Stream {
             Self::UpstreamTls(stream) => Some(stream.get_ref().0.tcp()),
             Self::Memory(_) => None,
         }
+    }
+}
+
+impl From<DuplexStream> for Stream {
+    fn from(pipe: DuplexStream) -> Self {
+        Self::Memory(pipe.into())
     }
 }
 

@@ -483,6 +483,23 @@ impl Live {
 struct Tail {
     live: Live,
     downstream: Rc<Downstream>,
+    _open: Open,
+}
+
+/// Tells the connection that it is needed for an upload.
+struct Open(Rc<Downstream>);
+
+impl Open {
+    fn of(downstream: &Rc<Downstream>) -> Self {
+        downstream.tails.set(downstream.tails.get() + 1);
+        Self(downstream.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.tails.set(self.0.tails.get() - 1);
+    }
 }
 
 impl Tail {
@@ -500,10 +517,15 @@ impl Tail {
             pins: known.pins.clone(),
             reset: false.into(),
             uploading: false.into(),
+            tails: 0.into(),
             flaw: None.into(),
             tunnel: Default::default(),
         });
-        Self { live, downstream }
+        Self {
+            live,
+            downstream,
+            _open: Open::of(known),
+        }
     }
 
     async fn run(mut self) {

@@ -343,6 +343,7 @@ mod tests {
             pins: crate::proxy::Pins::new(crate::clock::Clock::new().task()),
             reset: false.into(),
             uploading: false.into(),
+            tails: 0.into(),
             flaw: None.into(),
             tunnel: Default::default(),
         };

@@ -133,6 +133,8 @@ pub struct Downstream {
     pub reset: Cell<bool>,
     /// Set while nobody but the client can bring the request on: a stalled one is then the client's fault.
     pub uploading: Cell<bool>,
+    /// Uploads that go on after their response has ended: the connection is not idle, though its next request may come.
+    pub tails: Cell<u32>,
     /// What is wrong with the bytes that the request came in, though hyper took them.
     pub flaw: Cell<Option<Failure>>,
     /// What its bytes are for, once a switch of protocols has been answered.

@@ -37,6 +37,8 @@ pub(super) struct Connection {
     pub(super) index: Cell<usize>,
     /// When it is closed if it is idle, because we leave.
     pub(super) close_at: Cell<Option<Instant>>,
+    /// When it is closed if it stays idle.
+    idle_until: Cell<Instant>,
     /// When its end is announced, whether it is idle or not: by GOAWAY, or with the next response.
     pub(super) end_at: Cell<Option<Instant>>,
     pub(super) forced: Cell<bool>,
@@ -70,6 +72,21 @@ pub(super) enum Over {
     Forced,
 }
 
+/// What came of a conversation by HTTP/1.
+enum Turn {
+    /// The client speaks HTTP/2.
+    Http2,
+    /// The client has said something, by HTTP/1 as far as is known.
+    Heard,
+    /// Nothing has come for a while.
+    Rest,
+    /// It is over.
+    Over(Over),
+}
+
+/// So long after a response what hyper needs of a connection stays for the next request: some 14 KiB.
+const REST: Duration = Duration::from_secs(1);
+
 /// How long a close waits for the client's, so that the response in flight is not destroyed by a reset (RFC 9112, 9.6).
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -101,6 +118,7 @@ impl Connection {
             task,
             reset: Cell::new(false),
             uploading: Cell::new(false),
+            tails: Cell::new(0),
             flaw: Cell::new(None),
             tunnel: RefCell::default(),
         };
@@ -109,6 +127,7 @@ impl Connection {
             downstream: Rc::new(downstream),
             index: Cell::new(0),
             close_at: Cell::new(None),
+            idle_until: Cell::new(now),
             end_at: Cell::new(end_at),
             forced: Cell::new(false),
             told: Cell::new(false),
@@ -126,7 +145,7 @@ impl Connection {
         let close_at = plan.idle_moment(random);
         self.close_at.set(Some(close_at));
         match self.watched.phase.get() {
-            Phase::New | Phase::Idle => self.task().limit(Some(close_at)),
+            Phase::New | Phase::Idle => self.close_idle_at(close_at),
             Phase::Streams => self.announce_end_at(plan.goaway_moment(Instant::now(), random)),
             Phase::Head | Phase::Busy => {}
         }
@@ -156,13 +175,32 @@ impl Connection {
         &self.downstream.task
     }
 
+    /// It is idle, and closed at this moment if it still is.
+    pub(super) fn close_idle_at(&self, at: Instant) {
+        self.idle_until.set(at);
+        self.task().limit(Some(at));
+    }
+
     /// A response has ended; what comes next is another request, or nothing.
     fn idle(&self) {
         self.watched.phase.set(Phase::Idle);
-        self.task().limit(Some(earlier(
-            self.task().now() + self.keep_alive,
-            self.close_at.get(),
-        )));
+        let now = self.task().now();
+        self.close_idle_at(earlier(now + self.keep_alive, self.close_at.get()));
+        self.task()
+            .limit(Some(earlier(now + REST, Some(self.idle_until.get()))));
+    }
+
+    /// Whether it has been idle for long enough that it need not keep what the next request would need.
+    fn may_rest(&self) -> bool {
+        let until = self.idle_until.get();
+        if self.watched.phase.get() != Phase::Idle
+            || !self.task().is_expired()
+            || until <= self.task().now()
+        {
+            return false;
+        }
+        self.task().limit(Some(until));
+        self.downstream.tails.get() == 0
     }
 
     /// A client that is slow but takes something is not idle: its time begins anew when, at its end, something has been
@@ -205,22 +243,44 @@ impl Connection {
 
 /// Serves a connection to its end.
 pub(super) async fn serve(entry: Rc<Entry>, connection: Rc<Connection>) {
-    let known = connection.watched.stream.borrow().protocol() == Some(b"h2");
-    let over = if known {
-        None
-    } else {
-        converse(&entry, &connection).await
+    let mut turn = match connection.watched.stream.borrow() {
+        stream if stream.protocol() == Some(b"h2") => Turn::Http2,
+        stream if stream.holds_nothing() => Turn::Rest,
+        // The first request may have come along with the handshake.
+        _ => Turn::Heard,
     };
-    let over = match over {
-        Some(over) => over,
-        // Boxed: it is larger than what most connections are made of.
-        None => Box::pin(http2::converse(&entry, &connection)).await,
+    let over = loop {
+        // Boxed, as the close is: each is many times what an idle connection is made of.
+        turn = match turn {
+            Turn::Over(over) => break over,
+            Turn::Http2 => Turn::Over(Box::pin(http2::converse(&entry, &connection)).await),
+            Turn::Heard => Box::pin(converse(&entry, &connection)).await,
+            Turn::Rest => rest(&entry, &connection)
+                .await
+                .map_or(Turn::Heard, Turn::Over),
+        };
     };
-    close(&entry, &connection, over).await;
+    Box::pin(close(&entry, &connection, over)).await;
 }
 
-/// Requests and responses over HTTP/1, until one side has enough. None when the client turns out to speak HTTP/2.
-async fn converse(entry: &Rc<Entry>, connection: &Rc<Connection>) -> Option<Over> {
+/// Waits for a request, without anything that would read it. None once something has come.
+async fn rest(entry: &Entry, connection: &Connection) -> Option<Over> {
+    let mut head_seen = false;
+    std::future::poll_fn(|cx| {
+        entry.proxy.clock().turn();
+        connection.task().register(cx.waker());
+        if connection.watched.poll_readable(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        connection
+            .look(&mut head_seen)
+            .map_or(Poll::Pending, |over| Poll::Ready(Some(over)))
+    })
+    .await
+}
+
+/// Requests and responses over HTTP/1, until one side has enough or nothing comes for a while.
+async fn converse(entry: &Rc<Entry>, connection: &Rc<Connection>) -> Turn {
     let service = service_fn(|request| answer(entry.clone(), connection.clone(), request));
     let limits = &entry.settings.limits;
     let mut builder = http1::Builder::new();
@@ -234,33 +294,40 @@ async fn converse(entry: &Rc<Entry>, connection: &Rc<Connection>) -> Option<Over
     let mut http = builder.serve_connection(TokioIo::new(connection.watched.wire()), service);
     let mut head_seen = false;
     let clock = entry.proxy.clock();
-    let over = std::future::poll_fn(|cx| {
+    let turn = std::future::poll_fn(|cx| {
         clock.turn();
         connection.task().register(cx.waker());
         connection.renew();
         if let Poll::Ready(done) = Pin::new(&mut http).poll(cx) {
-            return Poll::Ready(Some(match done {
+            return Poll::Ready(Turn::Over(match done {
                 Ok(()) => Over::Done,
                 Err(error) => Refusal::of(&error).map_or(Over::Broken, Over::Refused),
             }));
         }
         if connection.watched.begins_as_http2() {
-            return Poll::Ready(None);
+            return Poll::Ready(Turn::Http2);
+        }
+        if connection.may_rest() {
+            return Poll::Ready(Turn::Rest);
         }
         match connection.look(&mut head_seen) {
-            Some(over) => Poll::Ready(Some(over)),
+            Some(over) => Poll::Ready(Turn::Over(over)),
             None => Poll::Pending,
         }
     })
     .await;
     let tunnel = connection.downstream.tunnel.take();
-    match tunnel {
+    match (turn, tunnel) {
         // A switch of protocols has been answered, and hyper is done.
-        Some(tunnel) if over == Some(Over::Done) => {
+        (Turn::Over(Over::Done), Some(tunnel)) => {
             let early = http.into_parts().read_buf;
-            Some(Box::pin(relay(connection, tunnel, early)).await)
+            Turn::Over(Box::pin(relay(connection, tunnel, early)).await)
         }
-        _ => over,
+        (Turn::Rest, _) => {
+            connection.watched.put_back(&http.into_parts().read_buf);
+            Turn::Rest
+        }
+        (turn, _) => turn,
     }
 }
 

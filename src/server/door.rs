@@ -52,12 +52,10 @@ impl Acceptor {
                 tune_downstream(&stream);
                 Ok(Some((Stream::Tcp(stream), client)))
             }
-            Self::Memory(listener) => Ok(listener.recv().await.map(|stream| {
-                (
-                    Stream::Memory(stream),
-                    SocketAddr::from(([127, 0, 0, 1], 1)),
-                )
-            })),
+            Self::Memory(listener) => Ok(listener
+                .recv()
+                .await
+                .map(|stream| (Stream::from(stream), SocketAddr::from(([127, 0, 0, 1], 1))))),
         }
     }
 
@@ -80,12 +78,10 @@ impl Acceptor {
                     (Stream::Tcp(stream), client)
                 }))
             }
-            Self::Memory(listener) => Ok(listener.try_recv().ok().map(|stream| {
-                (
-                    Stream::Memory(stream),
-                    SocketAddr::from(([127, 0, 0, 1], 1)),
-                )
-            })),
+            Self::Memory(listener) => Ok(listener
+                .try_recv()
+                .ok()
+                .map(|stream| (Stream::from(stream), SocketAddr::from(([127, 0, 0, 1], 1))))),
         }
     }
 }

@@ -27,7 +27,7 @@ impl Connection {
         }
         self.close_at.set(Some(close_at));
         match self.watched.phase.get() {
-            Phase::New | Phase::Idle => self.task().limit(Some(close_at)),
+            Phase::New | Phase::Idle => self.close_idle_at(close_at),
             Phase::Streams => self.announce_end_at(close_at),
             // The response that comes next is the last.
             Phase::Head | Phase::Busy => self.end_at.set(Some(earlier(now, self.end_at.get()))),

@@ -62,6 +62,8 @@ enum Opening {
     Unclear(Vec<u8>),
     /// It is HTTP/2, and so much has come of it.
     Http2(Vec<u8>),
+    /// It is HTTP/1, and so much was read of a request that nobody has taken yet.
+    Read(Vec<u8>),
 }
 
 /// How every HTTP/2 client begins (RFC 9113, section 3.4).
@@ -123,6 +125,22 @@ impl Watched {
         matches!(&*self.opening.borrow(), Opening::Http2(_))
     }
 
+    /// hyper has read this and made nothing of it: whoever reads next gets it first.
+    pub(super) fn put_back(&self, read: &[u8]) {
+        if !read.is_empty() {
+            self.phase.set(Phase::Head);
+            self.opening.replace(Opening::Read(read.to_vec()));
+        }
+    }
+
+    /// Whether there is something to read; `cx` is woken then.
+    pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match &*self.opening.borrow() {
+            Opening::Read(_) | Opening::Http2(_) => Poll::Ready(()),
+            Opening::Over | Opening::Unclear(_) => self.stream.borrow_mut().poll_readable(cx),
+        }
+    }
+
     /// hyper's end.
     pub(super) fn wire(self: &Rc<Self>) -> Wire {
         Wire {
@@ -179,14 +197,13 @@ impl Watched {
         match &mut *opening {
             Opening::Over => self.poll_read(cx, buf),
             Opening::Unclear(_) => self.poll_opening(&mut opening, cx, buf),
-            Opening::Http2(held) => {
-                let rest = held.split_off(held.len().min(buf.remaining()));
-                buf.put_slice(held);
-                *opening = if rest.is_empty() {
-                    Opening::Over
-                } else {
-                    Opening::Http2(rest)
-                };
+            Opening::Http2(held) | Opening::Read(held) => {
+                let size = held.len().min(buf.remaining());
+                buf.put_slice(&held[..size]);
+                held.drain(..size);
+                if held.is_empty() {
+                    *opening = Opening::Over;
+                }
                 Poll::Ready(Ok(()))
             }
         }
@@ -316,7 +333,7 @@ mod tests {
             .unwrap();
         runtime.block_on(async {
             let (mut client, ours) = tokio::io::duplex(1024);
-            let watched = Watched::new(Stream::Memory(ours), true);
+            let watched = Watched::new(ours.into(), true);
             let mut wire = watched.wire();
             let mut read = Vec::new();
             let mut buf = [0; 512];

@@ -4,6 +4,7 @@
 //! one thread and a paused clock, and [`spawn`] gives each a thread and a runtime of its own.
 
 mod mailbox;
+mod thrift;
 
 use std::cell::RefCell;
 use std::io;
@@ -69,6 +70,7 @@ impl Worker {
         let stop = CancellationToken::new();
         keepers.spawn_local(until(stop.clone(), clock.run()));
         keepers.spawn_local(until(stop.clone(), pool.clone().watch_idle()));
+        keepers.spawn_local(until(stop.clone(), thrift::give_back()));
         let duty = Duty {
             proxy,
             pool: pool.clone(),

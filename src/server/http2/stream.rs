@@ -39,6 +39,7 @@ pub(super) async fn serve(
         pins: known.pins.clone(),
         reset: false.into(),
         uploading: false.into(),
+        tails: 0.into(),
         flaw: None.into(),
         tunnel: Default::default(),
     });

@@ -56,7 +56,7 @@ fn a_panic_ends_one_connection_and_counts_it_out() {
         let guest = Guest(entry.clone());
         let (_client, ours) = tokio::io::duplex(64);
         let client = SocketAddr::from(([127, 0, 0, 1], 1));
-        let connection = Connection::new(&entry, Stream::Memory(ours), client, client);
+        let connection = Connection::new(&entry, ours.into(), client, client);
         let work = entry.tracker.spawn_local(async move {
             let _seat = Seat::take(guest.0.clone(), connection);
             tokio::task::yield_now().await;
