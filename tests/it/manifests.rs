@@ -236,6 +236,91 @@ fn ports_and_names_are_the_same_everywhere() {
     assert_eq!(shop["spec"]["ports"][0]["name"], "http");
 }
 
+/// The containers of a workload.
+fn containers(workload: &Value) -> &[Value] {
+    workload["spec"]["template"]["spec"]["containers"]
+        .as_array()
+        .unwrap()
+}
+
+/// The file of a container's config, below the volume that has it.
+fn config_of(container: &Value) -> String {
+    let command: Vec<_> = container["command"].as_array().unwrap().iter().collect();
+    assert_eq!(command[..3], ["/tidegate", "run", "-c"]);
+    let mount = &container["volumeMounts"][0];
+    assert_eq!(mount["readOnly"], true);
+    let place = format!("{}/", mount["mountPath"].as_str().unwrap());
+    let file = command[3].as_str().unwrap().strip_prefix(&place);
+    file.expect("it is where the volume is").to_owned()
+}
+
+/// The name and the one file of a kustomization's config map.
+fn config_map(kustomization: &str) -> (Value, Value) {
+    let kustomization = &documents(&root().join(kustomization))[0];
+    let map = &kustomization["configMapGenerator"][0];
+    assert_eq!(map["files"].as_array().unwrap().len(), 1);
+    (map["name"].clone(), map["files"][0].clone())
+}
+
+#[test]
+fn a_replica_reads_its_config_is_probed_where_it_says_and_may_nothing() {
+    let deployment = object("deployment.yaml", "Deployment", "tidegate");
+    let pod = &deployment["spec"]["template"];
+    let container = &containers(&deployment)[0];
+    let (map, file) = config_map("kustomization.yaml");
+    assert_eq!(pod["spec"]["volumes"][0]["configMap"]["name"], map);
+    assert_eq!(config_of(container), file);
+    // One that leaves still serves: `/lbz` would take it out at once.
+    assert_eq!(container["readinessProbe"]["httpGet"]["path"], "/readyz");
+    assert_eq!(container["livenessProbe"]["httpGet"]["path"], "/healthz");
+    let scraped = &pod["metadata"]["annotations"]["prometheus.io/port"];
+    let probes = port(&deployment, "probes");
+    assert_eq!(*scraped, probes.to_string());
+    for name in ["tidegate-peers", "tidegate-wait"] {
+        let service = object("services.yaml", "Service", name);
+        assert_eq!(service["spec"]["ports"][0]["port"], probes, "{name}");
+    }
+    assert_eq!(pod["spec"]["serviceAccountName"], "tidegate");
+    assert_eq!(pod["spec"]["securityContext"]["runAsNonRoot"], true);
+    let webhook = object("webhook/container.yaml", "Deployment", "tidegate");
+    for container in [container, &containers(&webhook)[0]] {
+        let expected = json!({
+            "allowPrivilegeEscalation": false,
+            "readOnlyRootFilesystem": true,
+            "capabilities": { "drop": ["ALL"] },
+        });
+        assert_eq!(container["securityContext"], expected);
+    }
+    for (file, name) in [
+        ("deployment.yaml", "tidegate"),
+        ("example/shop.yaml", "shop"),
+    ] {
+        let workload = object(file, "Deployment", name);
+        let rollout = &workload["spec"]["strategy"]["rollingUpdate"];
+        assert_eq!(rollout["maxUnavailable"], 0, "{file}: new before old");
+    }
+}
+
+#[test]
+fn the_example_waits_for_itself_at_any_replica() {
+    let shop = object("example/shop.yaml", "Deployment", "shop");
+    let env = containers(&shop)[0]["env"].as_array().unwrap();
+    let variable = |name: &str| env.iter().find(|one| one["name"] == name).unwrap();
+    let wait = object("services.yaml", "Service", "tidegate-wait");
+    let port = &wait["spec"]["ports"][0]["port"];
+    let admin = format!("http://tidegate-wait.tidegate.svc:{port}");
+    assert_eq!(variable("TIDEGATE_ADMIN")["value"], admin);
+    let pod = &variable("TIDEGATE_POD")["value"];
+    assert_eq!(*pod, "$(POD_NAMESPACE)/$(POD_NAME)");
+    for (name, field) in [
+        ("POD_NAME", "metadata.name"),
+        ("POD_NAMESPACE", "metadata.namespace"),
+    ] {
+        let from = &variable(name)["valueFrom"]["fieldRef"]["fieldPath"];
+        assert_eq!(*from, field);
+    }
+}
+
 #[test]
 fn the_rights_are_exactly_those_that_are_used() {
     let used: BTreeSet<String> = ["list", "watch"].map(str::to_owned).into();
@@ -307,6 +392,29 @@ fn the_webhook_fails_open_and_reaches_the_hook() {
         u64::from(front.listeners[0].address.port()),
         port(&container, "webhook")
     );
+    assert_eq!(webhook["sideEffects"], "NoneOnDryRun");
+    // Its answer may take a second.
+    assert!(webhook["timeoutSeconds"].as_u64().unwrap() >= 3);
+    let service = object("webhook/service.yaml", "Service", "tidegate-webhook");
+    let called = &webhook["clientConfig"]["service"];
+    assert_eq!(called["name"], service["metadata"]["name"]);
+    assert_eq!(called["namespace"], "tidegate");
+    assert_eq!(called["port"], service["spec"]["ports"][0]["port"]);
+    assert_eq!(service["spec"]["ports"][0]["targetPort"], "webhook");
+    let policy = object("webhook/service.yaml", "NetworkPolicy", "tidegate-webhook");
+    let opened = &policy["spec"]["ingress"][0]["ports"][0]["port"];
+    assert_eq!(*opened, port(&container, "webhook"));
+    let sources = &container["spec"]["template"]["spec"]["volumes"][0]["projected"]["sources"];
+    let (map, file) = config_map("webhook/kustomization.yaml");
+    assert_eq!(sources[0]["configMap"]["name"], map);
+    assert_eq!(config_of(&containers(&container)[0]), file);
+    let items = sources[1]["secret"]["items"].as_array().unwrap();
+    let mounted: Vec<_> = items
+        .iter()
+        .map(|item| Path::new("/etc/webhook").join(item["path"].as_str().unwrap()))
+        .collect();
+    let pair = &front.listeners[0].tls.as_ref().unwrap().certificates[0];
+    assert_eq!(mounted, [pair.cert.clone(), pair.key.clone()]);
     let own = config("tidegate.yaml").admin.address.tcp().unwrap().port();
     assert_ne!(
         front.admin.address.tcp().unwrap().port(),
