@@ -96,6 +96,6 @@ mod tests {
         assert_eq!(take(20), 3);
         tokio::time::advance(Duration::from_secs(60)).await;
         assert_eq!(take(20), 10, "no more is saved up");
-        assert_eq!(allowance.refused.load(Ordering::Relaxed), 27);
+        assert_eq!(allowance.refused.load(Ordering::Relaxed), 37);
     }
 }
