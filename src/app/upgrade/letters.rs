@@ -28,7 +28,7 @@ pub(super) fn report(report: &Report) -> Value {
         "cut": cut(counts.cut),
         "started_after": [counts.started_after.fallback, counts.started_after.affinity],
         "ended": report.ended.map(time),
-        "took_us": report.took.map(|took| took.as_micros() as u64),
+        "took_us": report.took.map(us),
         "outcome": report.outcome.map(Outcome::as_str),
     })
 }
@@ -97,6 +97,7 @@ pub(super) fn life(service: &ServiceName, view: &EndpointView) -> Value {
         json!({
             "since": time(drain.since),
             "deadline": drain.deadline.map(time),
+            "left_us": drain.left.map(us),
             "cut": cut(drain.cut),
             "cause": drain.cause.teller(),
         })
@@ -116,13 +117,11 @@ pub(super) fn life(service: &ServiceName, view: &EndpointView) -> Value {
 
 /// The life that was written so. Where it is shown by itself, nothing of it is in rotation.
 pub(super) fn life_of(value: &Value) -> Option<(ServiceName, EndpointView)> {
-    let now = SystemTime::now();
     let drain = |drain: &Value| {
-        let deadline = time_of(&drain["deadline"]);
         Some(DrainView {
             since: time_of(&drain["since"])?,
-            deadline,
-            left: deadline.map(|at| at.duration_since(now).unwrap_or_default()),
+            deadline: time_of(&drain["deadline"]),
+            left: drain["left_us"].as_u64().map(Duration::from_micros),
             cut: cut_of(&drain["cut"])?,
             cause: cause_of(&drain["cause"])?,
         })
@@ -161,6 +160,10 @@ pub(super) fn cut_of(value: &Value) -> Option<Cut> {
 
 fn cause_of(word: &Value) -> Option<Cause> {
     Cause::told_by(word.as_str()?)
+}
+
+fn us(duration: Duration) -> u64 {
+    duration.as_micros() as u64
 }
 
 fn time(at: SystemTime) -> String {
@@ -246,7 +249,7 @@ mod tests {
             drain: Some(DrainView {
                 since: at,
                 deadline: Some(at),
-                left: Some(Duration::ZERO),
+                left: Some(Duration::from_secs(7)),
                 cut: done.counts.cut,
                 cause: Cause::Operator,
             }),
