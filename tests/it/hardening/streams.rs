@@ -2,8 +2,8 @@
 
 use super::resident_kib;
 use crate::support::stream_client::{
-    CANCEL, DATA, END_HEADERS, END_STREAM, HEADERS, PING, PREFACE, PROTOCOL_ERROR, REFUSED_STREAM,
-    RST_STREAM, SETTINGS, WINDOW_UPDATE, block, frame,
+    CANCEL, DATA, END_HEADERS, END_STREAM, HEADERS, INTERNAL_ERROR, PING, PREFACE, PROTOCOL_ERROR,
+    REFUSED_STREAM, RST_STREAM, SETTINGS, WINDOW_UPDATE, block, frame,
 };
 use crate::support::{Endpoint, Setup, StreamClient, Tidegate, eventually};
 
@@ -182,6 +182,23 @@ fn as_many_streams_as_may_be_open_cost_little_while_their_window_is_closed() {
     assert!(grown < COST_KIB, "{grown} KiB");
     drop(client);
     tidegate.in_flight("a", 0);
+}
+
+#[test]
+fn a_stream_whose_window_stays_closed_is_given_up() {
+    let a = Endpoint::start("a");
+    for length in [10, 1_000_000] {
+        a.answer_with(format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{}",
+            "x".repeat(length)
+        ));
+        let setup = Setup::of(&[&a]).service("idle_timeout: 200ms");
+        let tidegate = setup.start();
+        let mut client = StreamClient::with_window(tidegate.address(), 0);
+        let stream = client.ask("/window");
+        assert_eq!(client.answer(stream).reset, Some(INTERNAL_ERROR));
+        tidegate.in_flight("a", 0);
+    }
 }
 
 #[test]
