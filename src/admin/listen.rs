@@ -149,8 +149,8 @@ fn bind_port(address: SocketAddr) -> Result<std::net::TcpListener, BindError> {
     })
 }
 
-/// The file has its name when its permissions are right, and one that a process has left behind is replaced; for a process
-/// with one thread, since its mask is everybody's.
+/// The file has its name when its permissions are right, and one that a process has left behind is replaced. For the start,
+/// while no other thread makes files: a mask is the whole process's.
 fn bind_file(path: &Path, file: &SocketFile) -> Result<UnixListener, String> {
     nobody_listens(path)?;
     let (owner, group) = owners(file)?;
