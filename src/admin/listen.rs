@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use nix::unistd::{Group, User};
 use rustix::fs::Mode;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -36,6 +35,15 @@ impl Default for SocketFile {
             group: None,
         }
     }
+}
+
+/// Whose such a socket becomes, by number; none: of whoever makes it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Owners {
+    /// The user.
+    pub user: Option<u32>,
+    /// The group.
+    pub group: Option<u32>,
 }
 
 /// Why the admin side cannot listen.
@@ -121,17 +129,15 @@ impl Listener {
 ///
 /// # Errors
 /// [`BindError`], which names the address and what to do.
-pub fn bind(address: &Address, file: &SocketFile) -> Result<Listener, BindError> {
+pub fn bind(address: &Address, mode: u32, owners: Owners) -> Result<Listener, BindError> {
     match address {
         Address::Tcp(address) => bind_port(*address).map(Listener::Tcp),
-        Address::Unix(path) => {
-            bind_file(path, file)
-                .map(Listener::Unix)
-                .map_err(|why| BindError::File {
-                    path: path.clone(),
-                    why,
-                })
-        }
+        Address::Unix(path) => bind_file(path, mode, owners)
+            .map(Listener::Unix)
+            .map_err(|why| BindError::File {
+                path: path.clone(),
+                why,
+            }),
     }
 }
 
@@ -151,9 +157,8 @@ fn bind_port(address: SocketAddr) -> Result<std::net::TcpListener, BindError> {
 
 /// The file has its name when its permissions are right, and one that a process has left behind is replaced. For the start,
 /// while no other thread makes files: a mask is the whole process's.
-fn bind_file(path: &Path, file: &SocketFile) -> Result<UnixListener, String> {
+fn bind_file(path: &Path, mode: u32, owners: Owners) -> Result<UnixListener, String> {
     nobody_listens(path)?;
-    let (owner, group) = owners(file)?;
     let mut fresh = path.as_os_str().to_owned();
     fresh.push(format!(".{}", std::process::id()));
     let open = || {
@@ -164,10 +169,10 @@ fn bind_file(path: &Path, file: &SocketFile) -> Result<UnixListener, String> {
         rustix::process::umask(before);
         let listener = bound?;
         listener.set_nonblocking(true)?;
-        if owner.is_some() || group.is_some() {
-            chown(&fresh, owner, group)?;
+        if owners.user.is_some() || owners.group.is_some() {
+            chown(&fresh, owners.user, owners.group)?;
         }
-        fs::set_permissions(&fresh, Permissions::from_mode(file.mode))?;
+        fs::set_permissions(&fresh, Permissions::from_mode(mode))?;
         fs::rename(&fresh, path)?;
         Ok(listener)
     };
@@ -194,23 +199,6 @@ fn nobody_listens(path: &Path) -> Result<(), String> {
             "it cannot be told whether somebody listens there: {error}; remove it if not"
         )),
     }
-}
-
-fn owners(file: &SocketFile) -> Result<(Option<u32>, Option<u32>), String> {
-    let known = |name: &String, found: Option<u32>, what: &str| {
-        let number = name.parse().ok().or(found);
-        number.ok_or_else(|| format!("there is no {what} {name} on this machine"))
-    };
-    let user = |name: &String| {
-        let found = User::from_name(name).ok().flatten();
-        known(name, found.map(|user| user.uid.as_raw()), "user")
-    };
-    let group = |name: &String| {
-        let found = Group::from_name(name).ok().flatten();
-        known(name, found.map(|group| group.gid.as_raw()), "group")
-    };
-    let owner = file.owner.as_ref().map(user).transpose()?;
-    Ok((owner, file.group.as_ref().map(group).transpose()?))
 }
 
 /// A listener on the runtime.
@@ -304,9 +292,9 @@ impl AsyncWrite for Socket {
 mod tests {
     use super::*;
 
-    fn made(path: &Path, file: &SocketFile) -> Result<Listener, String> {
+    fn made(path: &Path, mode: u32) -> Result<Listener, String> {
         let address = Address::Unix(path.into());
-        bind(&address, file).map_err(|error| error.to_string())
+        bind(&address, mode, Owners::default()).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -314,30 +302,20 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("admin.sock");
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        let first = made(&path, &SocketFile::default()).unwrap();
+        let first = made(&path, 0o600).unwrap();
         assert_eq!(mode(&path), 0o600);
-        let error = made(&path, &SocketFile::default()).unwrap_err();
+        let error = made(&path, 0o600).unwrap_err();
         assert!(error.contains("somebody listens there"), "{error}");
         drop(first);
-        let wide = SocketFile {
-            mode: 0o666,
-            ..SocketFile::default()
-        };
-        let second = made(&path, &wide).unwrap();
+        let second = made(&path, 0o666).unwrap();
         assert_eq!(mode(&path), 0o666);
         UnixStream::connect(&path).unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         drop(second);
         fs::remove_file(&path).unwrap();
         fs::write(&path, "mine").unwrap();
-        let error = made(&path, &wide).unwrap_err();
+        let error = made(&path, 0o600).unwrap_err();
         assert!(error.contains("no socket"), "{error}");
         assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
-        let nobody = SocketFile {
-            owner: Some("no-such-user".into()),
-            ..SocketFile::default()
-        };
-        let error = made(&dir.path().join("other"), &nobody).unwrap_err();
-        assert!(error.contains("there is no user no-such-user"), "{error}");
     }
 }

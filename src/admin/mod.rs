@@ -34,7 +34,7 @@ use tokio::sync::watch;
 use tower_http::timeout::TimeoutLayer;
 
 pub use admission::Admissions;
-pub use listen::{BindError, Listener, SocketFile, bind};
+pub use listen::{BindError, Listener, Owners, SocketFile, bind};
 pub use rate::Rates;
 pub use serve::{Until, serve};
 

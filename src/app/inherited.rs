@@ -3,14 +3,12 @@
 //! All sockets of a listener are taken, whatever the number of workers: one that nobody accepts on would be filled by the
 //! kernel with connections that nobody serves.
 
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 use anyhow::{Context as _, ensure};
 use listenfd::ListenFd;
-use socket2::SockRef;
 
-use crate::net::Address;
+use crate::net::{Address, bound_to};
 
 /// What a socket is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,13 +154,9 @@ impl Inherited {
     }
 }
 
-fn bound_to(socket: &OwnedFd) -> Option<SocketAddr> {
-    SockRef::from(socket).local_addr().ok()?.as_socket()
-}
-
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::net::{SocketAddr, TcpListener};
 
     use super::*;
 

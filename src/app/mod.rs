@@ -49,7 +49,7 @@ use certificates::Certificates;
 use inherited::{Kind, Set};
 use listeners::{Listening, Place};
 use objects::Objects;
-use privilege::Identity;
+use privilege::{Identity, owners};
 use reload::{InForce, LastReload};
 use signals::Signals;
 use start::{start_workers, start_writer};
@@ -152,7 +152,11 @@ impl Bound {
                 .and_then(|mut set| set.sockets.pop());
             let socket = match socket {
                 Some(socket) => Listener::of(socket, &address),
-                None => admin::bind(&address, &config.admin.socket).with_context(|| kind.key())?,
+                None => {
+                    let file = &config.admin.socket;
+                    let owners = owners(file).with_context(|| kind.key())?;
+                    admin::bind(&address, file.mode, owners).with_context(|| kind.key())?
+                }
             };
             admin.push((kind, socket));
         }

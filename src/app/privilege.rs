@@ -7,10 +7,12 @@ use std::ffi::CString;
 use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
-use nix::unistd::{Gid, Uid, User, geteuid, getuid, initgroups, setgid, setgroups, setuid};
+use nix::unistd::{Gid, Group, Uid, User, geteuid, getuid, initgroups, setgid, setgroups, setuid};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use rustix::thread::set_no_new_privs;
 use tracing::info;
+
+use crate::admin::{Owners, SocketFile};
 
 /// Nothing that this process starts gets more than it has itself, and its memory, with keys in it, is written to no file and
 /// shown to no other process of its user. For the first thread, while there is no other. Returns what could not be had.
@@ -33,6 +35,27 @@ pub fn harden() -> Vec<String> {
         Some(format!("cannot set {what}: {error}"))
     };
     done.into_iter().filter_map(failed).collect()
+}
+
+/// Whose the admin side's socket is to be, where the config says so.
+///
+/// # Errors
+/// When there is no such user or group.
+pub(super) fn owners(file: &SocketFile) -> anyhow::Result<Owners> {
+    let user = |name: &String| {
+        let found = User::from_name(name)?.map(|user| user.uid.as_raw());
+        let number = name.parse().ok().or(found);
+        number.with_context(|| format!("socket: there is no user {name} on this machine"))
+    };
+    let group = |name: &String| {
+        let found = Group::from_name(name)?.map(|group| group.gid.as_raw());
+        let number = name.parse().ok().or(found);
+        number.with_context(|| format!("socket: there is no group {name} on this machine"))
+    };
+    Ok(Owners {
+        user: file.owner.as_ref().map(user).transpose()?,
+        group: file.group.as_ref().map(group).transpose()?,
+    })
 }
 
 /// Somebody to become.
@@ -127,6 +150,23 @@ mod tests {
         assert!(number.name.is_none());
         let error = Identity::of("no-such-user").unwrap_err();
         assert!(format!("{error:#}").contains("no such user"));
+    }
+
+    #[test]
+    fn knows_whose_a_socket_is_to_be() {
+        let of = |owner: &str, group: &str| {
+            owners(&SocketFile {
+                owner: Some(owner.into()),
+                group: Some(group.into()),
+                ..SocketFile::default()
+            })
+        };
+        let root = of("root", "7").unwrap();
+        assert_eq!((root.user, root.group), (Some(0), Some(7)));
+        let error = of("no-such-user", "root").unwrap_err().to_string();
+        assert!(error.contains("there is no user no-such-user"), "{error}");
+        let error = of("root", "no-such-group").unwrap_err().to_string();
+        assert!(error.contains("there is no group no-such-group"), "{error}");
     }
 
     #[test]

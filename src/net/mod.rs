@@ -18,6 +18,7 @@ pub use courier::{Courier, SOCKETS_MAX};
 pub use dial::{Dialer, MemoryNet};
 pub use network::Network;
 pub use socket::{
-    BindError, accept_waiting, bind_listeners, ignore_newcomers, into_tokio, tune_downstream,
+    BindError, accept_waiting, bind_listeners, bound_to, ignore_newcomers, into_tokio,
+    tune_downstream,
 };
 pub use stream::Stream;

@@ -15,7 +15,7 @@ struct Served {
 }
 
 fn served(bench: &Bench) -> Served {
-    let listener = bind(&"127.0.0.1:0".parse().unwrap(), &SocketFile::default()).unwrap();
+    let listener = bind(&"127.0.0.1:0".parse().unwrap(), 0o600, Owners::default()).unwrap();
     let stop = CancellationToken::new();
     let until = Until::stopped(stop.clone());
     Served {
@@ -229,14 +229,14 @@ async fn answers_a_body_that_is_too_large() {
 async fn says_why_it_cannot_listen() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
-    let error = bind(&address.into(), &SocketFile::default())
+    let error = bind(&address.into(), 0o600, Owners::default())
         .unwrap_err()
         .to_string();
     assert!(
         error.starts_with(&format!("{address}: the port is taken: ")),
         "{error}"
     );
-    let elsewhere = bind(&"192.0.2.1:0".parse().unwrap(), &SocketFile::default())
+    let elsewhere = bind(&"192.0.2.1:0".parse().unwrap(), 0o600, Owners::default())
         .unwrap_err()
         .to_string();
     assert!(
@@ -248,7 +248,7 @@ async fn says_why_it_cannot_listen() {
 #[tokio::test]
 async fn closes_connections_beyond_its_limit() {
     let bench = Bench::new(drop);
-    let listener = bind(&"127.0.0.1:0".parse().unwrap(), &SocketFile::default()).unwrap();
+    let listener = bind(&"127.0.0.1:0".parse().unwrap(), 0o600, Owners::default()).unwrap();
     let address = listener.tcp().unwrap();
     tokio::spawn(serve_up_to(
         1,
