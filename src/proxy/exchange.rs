@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::Method;
+use http::{Method, Version};
 use tokio::time::Instant;
 
 use super::admit::Attempt;
@@ -98,8 +98,9 @@ impl Proxy {
             close: attempt.admission().is_draining(),
             wish: flow.wish.as_ref(),
         };
+        let one_of_many = flow.parts.version == Version::HTTP_2;
         match connection {
-            Connection::Http1(connection) => connection.begin(|out| {
+            Connection::Http1(connection) => connection.begin(one_of_many, |out| {
                 headers::write_request(
                     out,
                     flow.parts,

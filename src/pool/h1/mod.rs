@@ -66,6 +66,8 @@ pub struct Connection {
     /// How much to ask for in one read: it grows with what comes, so that a large body costs few calls and a small one
     /// little memory.
     read_size: usize,
+    /// No more than this at a time.
+    read_max: usize,
     names: Names,
     /// What is to be written: first this, then `large`.
     out: BytesMut,
@@ -97,6 +99,9 @@ enum Body {
 const READ_MIN: usize = 4 * 1024;
 const READ_MAX: usize = 64 * 1024;
 
+/// What a stream of an HTTP/2 client holds of its answer while the window is closed: as much as a frame takes.
+const READ_OF_MANY: usize = 16 * 1024;
+
 /// A read buffer up to this size stays with an idle connection for a moment.
 const KEPT_MAX: usize = 16 * 1024;
 
@@ -119,6 +124,7 @@ impl Connection {
             requests: 0,
             read: BytesMut::new(),
             read_size: READ_MIN,
+            read_max: READ_MAX,
             names: Names::default(),
             out: BytesMut::new(),
             large: Bytes::new(),
@@ -149,8 +155,10 @@ impl Connection {
         &self.permit
     }
 
-    /// Begins a request; `head` writes its head. Nothing is sent before [`Connection::poll_write`].
-    pub fn begin(&mut self, head: impl FnOnce(&mut BytesMut)) {
+    /// Begins a request; `head` writes its head. Nothing is sent before [`Connection::poll_write`]. `one_of_many`: its client has
+    /// many under way at a time, and may stall with what has been read of each.
+    pub fn begin(&mut self, one_of_many: bool, head: impl FnOnce(&mut BytesMut)) {
+        self.read_max = if one_of_many { READ_OF_MANY } else { READ_MAX };
         debug_assert!(self.out.is_empty() && self.large.is_empty());
         self.requests += 1;
         self.written = false;
@@ -421,7 +429,7 @@ impl Connection {
 
     /// Reads more. Zero is the end, however it came about: a reset tells no more than a close.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
-        self.read.reserve(self.read_size);
+        self.read.reserve(self.read_size.min(self.read_max));
         let room = self.read.capacity() - self.read.len();
         let read = ready!(tokio_util::io::poll_read_buf(
             Pin::new(&mut self.stream),
