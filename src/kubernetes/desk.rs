@@ -149,8 +149,10 @@ async fn write(
 
 impl Done {
     fn forget_all_but(&mut self, wanted: &Wanted) {
-        self.statuses.retain(|one| wanted.statuses.contains(one));
-        self.notes.retain(|one| wanted.notes.contains(one));
+        let statuses: HashSet<&Status> = wanted.statuses.iter().collect();
+        let notes: HashSet<&Note> = wanted.notes.iter().collect();
+        self.statuses.retain(|one| statuses.contains(one));
+        self.notes.retain(|one| notes.contains(one));
     }
 
     /// Writes what is not written yet. What fails holds up nothing else; the first error is told.

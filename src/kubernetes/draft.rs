@@ -1,6 +1,6 @@
 //! A part in the making: every kind of object adds what it means, and nothing is in it twice.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::part::{About, Note, Part};
@@ -17,7 +17,11 @@ pub(super) struct Draft {
     services: BTreeMap<ServiceName, DesiredService>,
     offers: BTreeMap<Arc<str>, Vec<Offer>>,
     notes: Vec<Note>,
+    noted: HashSet<Note>,
 }
+
+/// Notes beyond this are more than anybody reads, and each may become an event.
+const NOTES_MAX: usize = 4096;
 
 impl Draft {
     /// A route to a service. Of two that ask the same of a request the first one stays, and its owner is told.
@@ -52,7 +56,7 @@ impl Draft {
             reason,
             text: text.into(),
         };
-        if !self.notes.contains(&note) {
+        if self.notes.len() < NOTES_MAX && self.noted.insert(note.clone()) {
             self.notes.push(note);
         }
     }
