@@ -126,6 +126,8 @@ fn every_file_parses_and_every_kustomization_names_files_that_are_there() {
         for name in &named {
             let name = name.as_str().unwrap();
             assert!(dir.join(name).exists(), "{}: {name}", path.display());
+            // kustomize takes that for a circle: what adds to the folder above is a component.
+            assert!(!name.starts_with(".."), "{}: {name}", path.display());
         }
         for entry in fs::read_dir(dir).unwrap() {
             let file = entry.unwrap().file_name().into_string().unwrap();
@@ -135,6 +137,19 @@ fn every_file_parses_and_every_kustomization_names_files_that_are_there() {
                 "{file} is in none"
             );
         }
+    }
+}
+
+#[test]
+fn opt_in_parts_are_components_that_the_kustomization_names() {
+    let text = fs::read_to_string(root().join("kustomization.yaml")).unwrap();
+    let line = text.lines().find(|line| line.starts_with("components:"));
+    let line = line.unwrap();
+    assert!(line.starts_with("components: []"), "none by itself");
+    for part in ["ingress", "webhook"] {
+        assert!(line.contains(&format!("[{part}]")), "{line}");
+        let kustomization = &documents(&root().join(part).join("kustomization.yaml"))[0];
+        assert_eq!(kustomization["kind"], "Component", "{part}");
     }
 }
 
