@@ -114,6 +114,12 @@ fn an_ingress_comes_changes_and_goes() {
         .admin("GET", "/api/v1/services/shop%2Fweb%3Ahttp")
         .ok();
     assert_eq!(one["endpoints"][0]["state"], "ready");
+    let drain = "/api/v1/services/shop%2Fweb%3Ahttp/endpoints/a/drain";
+    assert_eq!(
+        tidegate.admin("POST", drain).ok()["service"],
+        "shop/web:http"
+    );
+    tidegate.admin("DELETE", drain).ok();
     let objects = tidegate.admin("GET", "/api/v1/config").ok()["objects"].clone();
     assert_eq!(objects["routes"][0]["service"], "shop/web:http");
     // It changes: a longer path leads elsewhere.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::api::{Api, EVENTS, INGRESSES, LEASES};
+use super::api::{Api, EVENTS, INGRESSES, LEASES, SERVICES};
 use super::ingress::{get, ingress, setup_with, shop};
 use crate::support::{Tidegate, eventually};
 use rustix::process::Signal;
@@ -145,4 +145,40 @@ fn authors_are_told_by_events_once() {
     );
     is_said(&api, "shop/other");
     assert_eq!(api.objects(EVENTS).len(), 2);
+}
+
+#[test]
+fn in_some_namespaces_only_theirs_count_and_the_published_service_may_stand_elsewhere() {
+    let (api, _a, _b) = shop();
+    api.set_object(INGRESSES, &ingress("main", "tidegate", &[("/", "web")]));
+    let mut other = ingress("main", "tidegate", &[("/other", "web")]);
+    other["metadata"]["namespace"] = "elsewhere".into();
+    api.set_object(INGRESSES, &other);
+    let own = |points: &Value| {
+        json!({ "metadata": { "namespace": "tidegate", "name": "tidegate" }, "spec": {},
+            "status": { "loadBalancer": { "ingress": points } } })
+    };
+    api.set_object(SERVICES, &own(&json!([{ "ip": "203.0.113.7" }])));
+    let publish = "https: https, publish: { namespace: tidegate, service: tidegate }";
+    let tidegate = setup_with(&api, "namespaces: [shop],", publish, "").start();
+    assert_eq!(get(&tidegate, "/").text(), "a");
+    assert_eq!(
+        get(&tidegate, "/other").text(),
+        "a",
+        "by the path of the one in shop"
+    );
+    let is_said = |points: Value| {
+        eventually("it says where it is reached", || {
+            (says(&api, "shop/main") == points).then_some(())
+        });
+    };
+    is_said(json!([{ "ip": "203.0.113.7" }]));
+    // The balancer gets another address.
+    api.set_object(SERVICES, &own(&json!([{ "hostname": "lb.example.com" }])));
+    is_said(json!([{ "hostname": "lb.example.com" }]));
+    assert_eq!(says(&api, "elsewhere/main"), json!(null));
+    api.delete_object(INGRESSES, "shop/main");
+    eventually("it is gone", || {
+        (get(&tidegate, "/other").status == 404).then_some(())
+    });
 }
