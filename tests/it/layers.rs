@@ -135,9 +135,9 @@ const FENCES: &[(&str, &[&str])] = &[
     ("anyhow", &["main.rs", "app/", "cli/", "rehearse/"]),
     ("kube", &["kubernetes/"]),
     ("k8s_openapi", &["kubernetes/"]),
-    ("nix", &["app/privilege.rs"]),
+    ("nix", &["app/privilege.rs", "admin/listen.rs"]),
     ("listenfd", &["app/inherited.rs"]),
-    ("socket2", &["net/", "admin/serve.rs"]),
+    ("socket2", &["net/", "admin/serve.rs", "app/inherited.rs"]),
     // Serde's derives make a shape that others depend on: the API's, the access log's line, reports. Files of people are
     // read by `document` instead, which knows where everything stands.
     ("Serialize", &["admin/", "telemetry/access.rs", "rehearse/"]),
