@@ -344,7 +344,7 @@ fn desired(config: &Config, part: &Part) -> Desired {
         settings: service.settings.clone(),
         source: service.source.clone(),
     };
-    let route = |route: &crate::config::Route| (route.matcher.clone(), route.service.clone());
+    let route = |route: &crate::config::Route| (route.matcher.clone(), route.action.clone());
     let services = config.services.iter().map(service);
     let routes = config.routes.iter().map(route);
     Desired {

@@ -119,8 +119,8 @@ fn describe(part: &Arc<Part>) -> Value {
         })
     });
     json!({
-        "routes": routes.map(|(matcher, service)| json!({
-            "route": matcher.to_string(), "service": service.as_str(),
+        "routes": routes.map(|(matcher, action)| json!({
+            "route": matcher.to_string(), "service": action.to_string(),
         })).collect::<Vec<_>>(),
         "certificates": certificates.collect::<Vec<_>>(),
     })

@@ -11,9 +11,10 @@ use crate::admin::{self, Peers, SocketFile};
 use crate::balance::{HashKey, Policy};
 use crate::discovery::{self, KubernetesService, Port};
 use crate::document::{write_duration, write_percent, write_size};
+use crate::endpoint::ServiceName;
 use crate::kubernetes::{self as cluster, Publish};
 use crate::net::tls;
-use crate::route;
+use crate::route::{self, Action, Edits, NewPath, Redirect, Share, To};
 use crate::server;
 use crate::snapshot::{Affinity, HealthCheck, Probe, ServiceSettings};
 
@@ -143,6 +144,20 @@ fn route(it: &Route) -> Value {
         route::Path::Exact(path) => (Some(path), None),
         route::Path::Prefix(path) => (None, Some(path)),
     };
+    let Action { to, changes } = &it.action;
+    let (service, services, redirect) = match to {
+        To::Services(shares) => match &**shares {
+            [Share { service, weight: 1 }] => {
+                (service.as_ref().map(ServiceName::as_str), None, None)
+            }
+            shares => (
+                None,
+                Some(shares.iter().map(share).collect::<Vec<_>>()),
+                None,
+            ),
+        },
+        To::Redirect(redirect) => (None, None, Some(self::redirect(redirect))),
+    };
     json!({
         "host": host_words(&it.matcher.host),
         "exact": exact,
@@ -151,7 +166,15 @@ fn route(it: &Route) -> Value {
         "method": it.matcher.conditions.method.as_ref().map(Method::as_str),
         "headers": fields(&it.matcher.conditions.headers),
         "query": it.matcher.conditions.query.iter().cloned().collect::<BTreeMap<_, _>>(),
-        "service": it.service.as_str(),
+        "service": service,
+        "services": services,
+        "redirect": redirect,
+        "rewrite": changes.has_target().then(|| with_path(
+            json!({ "host": changes.host }),
+            changes.path.as_ref(),
+        )),
+        "request_headers": edits(&changes.request),
+        "response_headers": edits(&changes.response),
     })
 }
 
@@ -161,6 +184,41 @@ fn fields(fields: &[(HeaderName, HeaderValue)]) -> Value {
     fields
         .map(|(name, it)| (name.as_str(), value(it)))
         .collect()
+}
+
+fn share(share: &Share) -> Value {
+    json!({ "service": share.service.as_ref().map(ServiceName::as_str), "weight": share.weight })
+}
+
+fn redirect(redirect: &Redirect) -> Value {
+    let said = json!({
+        "scheme": redirect.scheme.map(route::Scheme::word),
+        "host": redirect.host,
+        "port": redirect.port,
+        "status": redirect.status.code(),
+    });
+    with_path(said, redirect.path.as_ref())
+}
+
+fn with_path(mut said: Value, path: Option<&NewPath>) -> Value {
+    match path {
+        Some(NewPath::Whole(path)) => said["path"] = json!(path),
+        Some(NewPath::Prefix { to, .. }) if to.is_empty() => said["prefix"] = json!("/"),
+        Some(NewPath::Prefix { to, .. }) => said["prefix"] = json!(to),
+        None => {}
+    }
+    said
+}
+
+fn edits(edits: &Edits) -> Option<Value> {
+    let remove = edits.remove.iter().map(HeaderName::as_str);
+    (!edits.is_none()).then(|| {
+        json!({
+            "set": fields(&edits.set),
+            "add": fields(&edits.add),
+            "remove": remove.collect::<Vec<_>>(),
+        })
+    })
 }
 
 fn service(service: &Service) -> Value {

@@ -7,6 +7,7 @@
 //!
 //! A text is judged without the disk; only [`Config::read`] and [`Config::check`] look at the files that it names.
 
+mod action;
 mod addresses;
 mod conditions;
 mod describe;
@@ -32,9 +33,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::document::Fault;
-use crate::endpoint::ServiceName;
 use crate::kubernetes as cluster;
-use crate::route::Matcher;
+use crate::route::{Action, Matcher};
 use crate::snapshot::ServiceSettings;
 use crate::{admin, discovery, server};
 
@@ -79,8 +79,8 @@ pub struct Config {
 pub struct Route {
     /// What it asks of a request.
     pub matcher: Matcher,
-    /// Where it leads; always one of the services.
-    pub service: ServiceName,
+    /// What it does; it always leads to services that are there.
+    pub action: Action,
 }
 
 /// A service and its source.

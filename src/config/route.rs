@@ -6,6 +6,7 @@ use crate::document::{Item, Mapping};
 use crate::route::{Host, Matcher, Path};
 
 use super::Route;
+use super::action::action;
 use super::conditions::conditions;
 use super::service::Names;
 use super::values::Seen;
@@ -33,12 +34,12 @@ pub(super) fn routes(
             let words = words(matcher);
             matchers.note(item, &words, &format!("a route for {words}"));
         }
-        let service = keys.required("service");
-        let service = service.and_then(|item| names.find(&item));
+        let path = matcher.as_ref().map(|matcher| &matcher.path);
+        let action = action(&mut keys, names, path);
         keys.finish();
         Some(Route {
             matcher: matcher?,
-            service: service?.into(),
+            action: action?,
         })
     };
     Some(items.iter().filter_map(read).collect())
@@ -62,7 +63,8 @@ fn matcher(keys: &mut Mapping<'_>) -> Option<Matcher> {
     Some(Matcher::new(host?, path?))
 }
 
-fn read<T>(item: &Item<'_>, parse: fn(&str) -> Result<T, String>) -> Option<T> {
+/// Reads a text by its own rules, which say what would be right.
+pub(super) fn read<T>(item: &Item<'_>, parse: fn(&str) -> Result<T, String>) -> Option<T> {
     let text = item.name()?;
     parse(text)
         .map_err(|wrong| item.fault(format!("is {text:?}, {wrong}")))

@@ -8,9 +8,10 @@ use super::*;
 use crate::balance::{HashKey, Policy};
 use crate::discovery::Port;
 use crate::document;
+use crate::endpoint::ServiceName;
 use crate::net::tls;
 use crate::proxy::Underscores;
-use crate::route::{self, Host};
+use crate::route::{self, Action, Host, NewPath, Redirect, RedirectStatus, Scheme, Share, To};
 use crate::snapshot::AllDraining;
 
 /// The smallest config with something of everything that the faults below are put into.
@@ -169,8 +170,17 @@ fn reads_every_key() {
     let below = Host::Below("example.com".into());
     assert_eq!(
         hosts,
-        [exact, below, Host::Exact("[::1]".into()), Host::Any]
+        [
+            exact,
+            below,
+            Host::Exact("[::1]".into()),
+            Host::Exact("b.example.com".into()),
+            Host::Exact("c.example.com".into()),
+            Host::Exact("d.example.com".into()),
+            Host::Any
+        ]
     );
+    reads_every_action(&config.routes);
     assert_eq!(
         config.routes[0].matcher.path,
         route::Path::Prefix("/api".into())
@@ -233,6 +243,89 @@ fn reads_every_key() {
     assert_eq!(config.workers, Some(4));
 }
 
+fn reads_every_action(routes: &[Route]) {
+    let Action { to, changes } = &routes[3].action;
+    let share = |name: &str, weight| Share {
+        service: Some(name.into()),
+        weight,
+    };
+    let shares = vec![share("web", 90), share("third", 0), share("api", 1)];
+    assert_eq!(*to, To::Services(shares));
+    assert_eq!(
+        routes[3]
+            .action
+            .services()
+            .map(|it| it.as_str())
+            .collect::<Vec<_>>(),
+        ["web", "api"]
+    );
+    assert_eq!(changes.host.as_deref(), Some("b.internal"));
+    assert_eq!(changes.path, Some(NewPath::prefix("/", "/v2")));
+    let names = |fields: &[(http::HeaderName, http::HeaderValue)]| {
+        let names = fields.iter().map(|(name, _)| name.to_string());
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(names(&changes.request.set), ["x-a", "x-b"]);
+    assert_eq!(names(&changes.request.add), ["x-a"]);
+    assert_eq!(changes.request.remove, ["x-c"]);
+    assert_eq!(changes.response.remove, ["server"]);
+    let redirect = Redirect {
+        scheme: Some(Scheme::Https),
+        host: Some("d.example.com".into()),
+        port: Some(8443),
+        path: Some(NewPath::prefix("/x", "")),
+        status: RedirectStatus::PermanentRedirect,
+    };
+    assert_eq!(routes[4].action.to, To::Redirect(redirect));
+    let redirect = Redirect {
+        path: Some(NewPath::Whole("/gone/".into())),
+        ..Redirect::default()
+    };
+    assert_eq!(routes[5].action.to, To::Redirect(redirect));
+    assert_eq!(routes[6].action, ServiceName::from("third").into());
+}
+
+#[test]
+fn refuses_actions_that_contradict_themselves_or_the_protocol() {
+    each_is_one_fault(
+        r#"
+            - { service: web } | - { path: / } | 5:5: service: | is missing
+            - { service: web } | - { service: web, redirect: { port: 1 } } | 5:31: redirect: | keep one of
+            - { service: web } | - { service: web, services: [{ service: web }] } | 5:31: services: | keep one of
+            - { service: web } | - { services: [] } | 5:17: services: | nobody a share
+            - { service: web } | - { services: [{ service: web, weight: 0 }] } | 5:17: services: | nobody a share
+            - { service: web } | - { services: [{ service: web }, { service: web }] } | 5:47: service: | there twice
+            - { service: web } | - { services: [{ service: web, weight: -1 }] } | 5:42: weight: | from 0 to 1000000
+            - { service: web } | - { services: [{ service: wep }] } | 5:29: service: | did you mean web?
+            - { service: web } | - { redirect: {} } | 5:17: redirect: | where they are
+            - { service: web } | - { redirect: { status: 301 } } | 5:17: redirect: | where they are
+            - { service: web } | - { redirect: { port: 80, status: 304 } } | 5:37: status: | 301, 302, 303, 307, 308
+            - { service: web } | - { redirect: { port: 0 } } | 5:25: port: | from 1 to 65535
+            - { service: web } | - { redirect: { scheme: ftp } } | 5:27: scheme: | http, https
+            - { service: web } | - { redirect: { host: "a:1" } } | 5:25: host: | no port
+            - { service: web } | - { redirect: { path: /a?b } } | 5:25: path: | the query stays
+            - { service: web } | - { redirect: { path: /a, prefix: /b } } | 5:37: prefix: | keep one of
+            - { service: web } | - { redirect: { port: 1 }, rewrite: { path: /a } } | 5:39: rewrite: | answered here
+            - { service: web } | - { service: web, rewrite: { path: /a/../b } } | 5:38: path: | read them differently
+            - { service: web } | - { service: web, rewrite: { path: "/a b" } } | 5:38: path: | percent-encoded
+            - { service: web } | - { service: web, rewrite: { path: "/a\tb" } } | 5:38: path: | percent-encoded
+            - { service: web } | - { service: web, rewrite: { prefix: //a } } | 5:40: prefix: | read them differently
+            - { service: web } | - { service: web, exact: /a, rewrite: { prefix: /b } } | 5:51: prefix: | say path
+            - { service: web } | - { service: web, request_headers: { set: { host: a } } } | 5:47: host: | rewrite
+            - { service: web } | - { service: web, request_headers: { set: { X-Forwarded-Prefix: a } } } | 5:47: X-Forwarded-Prefix: | the proxy's own
+            - { service: web } | - { service: web, request_headers: { add: { connection: a } } } | 5:47: connection: | the connection's
+            - { service: web } | - { service: web, request_headers: { remove: [upgrade] } } | 5:49: remove: | the connection's
+            - { service: web } | - { service: web, request_headers: { remove: [trailer] } } | 5:49: remove: | frames the message
+            - { service: web } | - { service: web, request_headers: { remove: [sec-websocket-key] } } | 5:49: remove: | the connection's
+            - { service: web } | - { service: web, request_headers: { set: { x-a: b }, remove: [X-A] } } | 5:66: remove: | also set
+            - { service: web } | - { service: web, response_headers: { set: { content-length: "1" } } } | 5:48: content-length: | frames the message
+            - { service: web } | - { service: web, response_headers: { remove: [transfer-encoding] } } | 5:50: remove: | frames the message
+            - { service: web } | - { service: web, response_headers: { remove: [te] } } | 5:50: remove: | the connection's
+            - { service: web } | - { service: web, response_headers: { set: { x-a: "b\tc" } } } | 5:53: x-a: | printable
+        "#,
+    );
+}
+
 const FULL: &str = r#"
 listeners:
   - { name: http, address: "[::]:8080" }
@@ -254,6 +347,13 @@ routes:
   - { host: Shop.Example.com, path: /api/, service: api }
   - { host: "*.example.com", service: web, listeners: [https], method: GET, headers: { X-B: "2 3", x-a: "" }, query: { v: "2", a: "" } }
   - { host: "[::1]", exact: /api/, service: web }
+  - host: b.example.com
+    services: [{ service: web, weight: 90 }, { service: third, weight: 0 }, { service: api }]
+    rewrite: { host: B.internal, prefix: /v2/ }
+    request_headers: { set: { x-b: "1", X-A: "2" }, add: { x-a: "3" }, remove: [X-C] }
+    response_headers: { remove: [server] }
+  - { host: c.example.com, path: /x, redirect: { scheme: https, host: D.example.com, port: 8443, prefix: /, status: 308 } }
+  - { host: d.example.com, redirect: { path: /gone/ }, response_headers: { set: { cache-control: no-store } } }
   - { service: third }
 services:
   - name: api
@@ -786,6 +886,7 @@ fn the_reference_has_every_key() {
         include_str!("health.rs"),
         include_str!("listener.rs"),
         include_str!("route.rs"),
+        include_str!("action.rs"),
         include_str!("conditions.rs"),
         include_str!("service.rs"),
         include_str!("source.rs"),

@@ -51,8 +51,8 @@ pub use view::{
 pub use writer::{BuildSource, Inbox, Writer, channel};
 
 use crate::discovery;
-use crate::endpoint::{EndpointId, ServiceName};
-use crate::route::Matcher;
+use crate::endpoint::EndpointId;
+use crate::route::{Action, Matcher};
 use crate::snapshot::ServiceSettings;
 
 /// What a worker is told.
@@ -115,7 +115,7 @@ pub struct Desired {
     /// The services, in the order of the config.
     pub services: Vec<DesiredService>,
     /// The routes.
-    pub routes: Vec<(Matcher, ServiceName)>,
+    pub routes: Vec<(Matcher, Action)>,
 }
 
 /// One service of a config.

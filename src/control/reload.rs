@@ -127,7 +127,7 @@ impl Writer {
             .desired
             .routes
             .iter()
-            .map(|(_, service)| service)
+            .flat_map(|(_, action)| action.services())
             .collect();
         let configured: HashSet<&ServiceName> = reload
             .desired

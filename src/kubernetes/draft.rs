@@ -7,12 +7,12 @@ use super::part::{About, Note, Part};
 use crate::control::DesiredService;
 use crate::endpoint::ServiceName;
 use crate::net::tls::Offer;
-use crate::route::Matcher;
+use crate::route::{Action, Matcher};
 
 /// A part that is not finished.
 #[derive(Debug, Default)]
 pub(super) struct Draft {
-    routes: Vec<(Matcher, ServiceName)>,
+    routes: Vec<(Matcher, Action)>,
     owners: HashMap<Matcher, String>,
     services: BTreeMap<ServiceName, DesiredService>,
     offers: BTreeMap<Arc<str>, Vec<Offer>>,
@@ -36,7 +36,7 @@ impl Draft {
         }
         self.owners.insert(matcher.clone(), owner.to_owned());
         let name = service.settings.name.clone();
-        self.routes.push((matcher, name.clone()));
+        self.routes.push((matcher, name.clone().into()));
         self.services.entry(name).or_insert(service);
         Ok(())
     }

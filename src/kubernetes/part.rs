@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use super::objects::Name;
 use crate::control::DesiredService;
-use crate::endpoint::ServiceName;
 use crate::net::tls::Offer;
-use crate::route::Matcher;
+use crate::route::{Action, Matcher};
 
 /// Which objects are watched, and what is done with them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,7 +84,7 @@ impl Default for IngressSettings {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Part {
     /// Routes, none of them twice. Those of the file come first.
-    pub routes: Vec<(Matcher, ServiceName)>,
+    pub routes: Vec<(Matcher, Action)>,
     /// Services that the routes lead to.
     pub services: Vec<DesiredService>,
     /// Certificates, for each listener that has some.

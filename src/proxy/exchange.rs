@@ -101,14 +101,7 @@ impl Proxy {
         let one_of_many = flow.parts.version == Version::HTTP_2;
         match connection {
             Connection::Http1(connection) => connection.begin(one_of_many, |out| {
-                headers::write_request(
-                    out,
-                    flow.parts,
-                    &flow.target,
-                    flow.downstream,
-                    framing,
-                    last,
-                )
+                headers::write_request(out, flow.outgoing(), flow.downstream, framing, last)
             }),
             Connection::Http2(_) if flow.parts.method == Method::CONNECT => {
                 return Err(Failure::NotServed(
@@ -116,8 +109,7 @@ impl Proxy {
                 ));
             }
             Connection::Http2(exchange) => {
-                let head =
-                    stream_head::request(flow.parts, &flow.target, flow.downstream, framing)?;
+                let head = stream_head::request(flow.outgoing(), flow.downstream, framing)?;
                 exchange.begin(head, flow.upload.is_over());
             }
         }

@@ -47,6 +47,8 @@ pub enum Failure {
     ClientGone,
     /// Ours: no route.
     NoRoute,
+    /// Ours: what the route leads to, or this request's share of it, is not there.
+    NoService,
     /// Upstream: no endpoint can serve.
     NoEndpoint,
     /// Ours: too many wait for a connection already, or this one has waited too long.
@@ -95,6 +97,7 @@ impl Failure {
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UploadStalled => StatusCode::REQUEST_TIMEOUT,
             Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::NoService => StatusCode::INTERNAL_SERVER_ERROR,
             Self::NoEndpoint | Self::Overloaded | Self::ConnectFailed | Self::StreamRefused => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -119,6 +122,7 @@ impl Failure {
             Self::UploadStalled => "upload_stalled",
             Self::ClientGone => "client_closed",
             Self::NoRoute => "no_route",
+            Self::NoService => "no_service",
             Self::NoEndpoint => "no_endpoint",
             Self::Overloaded => "overloaded",
             Self::ConnectFailed => "connect_failed",
@@ -145,7 +149,8 @@ impl Failure {
             | Self::ExpectationFailed
             | Self::TargetTooLong
             | Self::HeadTooLarge => 13,
-            Self::NoEndpoint
+            Self::NoService
+            | Self::NoEndpoint
             | Self::Overloaded
             | Self::ConnectFailed
             | Self::ConnectTimeout
@@ -170,6 +175,7 @@ impl Failure {
             | Self::ClientGone
             | Self::DrainDeadline { mid_upload: true } => true,
             Self::NoRoute
+            | Self::NoService
             | Self::NoEndpoint
             | Self::Overloaded
             | Self::ConnectFailed
@@ -197,6 +203,7 @@ impl Failure {
             Self::UploadStalled => "the request took too long",
             Self::ClientGone => "the client ended the request early",
             Self::NoRoute => "no route leads there",
+            Self::NoService => "the route leads to a service that is not there",
             Self::NoEndpoint => "no endpoint can serve",
             Self::Overloaded => "too many requests wait for a connection",
             Self::ConnectFailed => "no connection with an endpoint",

@@ -10,7 +10,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, TE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 
-use super::inspect::Target;
+use super::change::Outgoing;
 use super::present::Present;
 use super::upgrade::Wish;
 use super::upload::Framing;
@@ -35,12 +35,17 @@ pub(super) struct Last<'u> {
 /// Writes the head of a request to an endpoint.
 pub(super) fn write_request(
     out: &mut BytesMut,
-    parts: &Parts,
-    target: &Target,
+    outgoing: Outgoing<'_>,
     downstream: &Downstream,
     framing: Framing,
     last: Last<'_>,
 ) {
+    let Outgoing {
+        parts,
+        asked,
+        target,
+        fields,
+    } = outgoing;
     out.reserve(512);
     let authority = target.authority_text();
     let (method, form) = match last.wish {
@@ -65,12 +70,12 @@ pub(super) fn write_request(
         out.put_slice(authority.as_bytes());
     }
     out.put_slice(b"\r\n");
-    let present = target.present();
-    let tokens = tokens(&parts.headers, present);
+    let present = asked.present();
+    let tokens = tokens(fields, present);
     let trusted = is_trusted(downstream);
     let drops = downstream.entrance.underscores == Underscores::Drop;
     let crumbs = parts.version == Version::HTTP_2;
-    for (name, value) in &parts.headers {
+    for (name, value) in fields {
         if crumbs && *name == COOKIE {
             continue;
         }
@@ -85,9 +90,9 @@ pub(super) fn write_request(
         }
     }
     if crumbs {
-        write_cookie(out, &parts.headers);
+        write_cookie(out, fields);
     }
-    write_forwarded(out, parts, authority, downstream, trusted);
+    write_forwarded(out, parts, asked.authority_text(), downstream, trusted);
     let trailers = present.te && takes_trailers(&parts.headers);
     write_connection(out, trailers, last);
     match framing {
@@ -293,14 +298,9 @@ pub(super) fn add_debug(headers: &mut HeaderMap, endpoint: &Arc<Endpoint>, attem
 
 #[cfg(test)]
 mod tests {
-    use std::rc::Rc;
-    use std::time::Duration;
-
     use super::*;
-    use crate::clock::Clock;
-    use crate::net::Network;
-    use crate::proxy::Entrance;
     use crate::proxy::inspect::inspect;
+    use crate::proxy::tests::downstream;
 
     fn forwarded(fields: &[(&str, &str)], trusted: &[&str], close: bool) -> String {
         forwarded_as(
@@ -321,35 +321,17 @@ mod tests {
             request = request.header(*name, *value);
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        let entrance = Rc::new(Entrance {
-            listener: "http".into(),
-            trusted_proxies: trusted
-                .iter()
-                .map(|text| Network::parse(text).unwrap())
-                .collect(),
-            debug_headers: false,
-            tls: false,
-            underscores: Underscores::Reject,
-            body_timeout: Duration::from_secs(60),
-            request_timeout: Duration::ZERO,
-            target_bytes_max: 1000,
-        });
-        let target = inspect(&parts, &entrance).unwrap();
-        let downstream = Downstream {
-            client: "10.0.0.9:1234".parse().unwrap(),
-            local: "127.0.0.1:80".parse().unwrap(),
-            entrance,
-            task: Clock::new().task(),
-            pins: crate::proxy::Pins::new(crate::clock::Clock::new().task()),
-            reset: false.into(),
-            uploading: false.into(),
-            tails: 0.into(),
-            flaw: None.into(),
-            tunnel: Default::default(),
-        };
+        let downstream = downstream(trusted);
+        let target = inspect(&parts, &downstream.entrance).unwrap();
         let mut out = BytesMut::new();
         let last = Last { close, wish: None };
-        write_request(&mut out, &parts, &target, &downstream, Framing::None, last);
+        let outgoing = Outgoing {
+            parts: &parts,
+            asked: &target,
+            target: &target,
+            fields: &parts.headers,
+        };
+        write_request(&mut out, outgoing, &downstream, Framing::None, last);
         String::from_utf8(out.to_vec()).unwrap()
     }
 

@@ -77,6 +77,33 @@ impl Target {
     }
 }
 
+impl Target {
+    /// The same with another host or path. None when it is too long for that.
+    pub(super) fn rewritten(&self, host: Option<&str>, path: Option<&str>) -> Option<Self> {
+        let authority = match (host, &self.authority) {
+            (Some(host), _) => Authority::Field(HeaderValue::from_str(host).ok()?),
+            (None, Authority::Field(field)) => Authority::Field(field.clone()),
+            (None, Authority::Target) => Authority::Target,
+            (None, Authority::None) => Authority::None,
+        };
+        let mut uri = self.uri.clone();
+        if let Some(path) = path {
+            let mut pieces = uri.into_parts();
+            let whole = match self.uri.query() {
+                Some(query) => format!("{path}?{query}"),
+                None => path.to_owned(),
+            };
+            pieces.path_and_query = Some(whole.try_into().ok()?);
+            uri = Uri::from_parts(pieces).ok()?;
+        }
+        Some(Self {
+            authority,
+            uri,
+            present: self.present,
+        })
+    }
+}
+
 /// Checks a head.
 pub(super) fn inspect(parts: &Parts, entrance: &Entrance) -> Result<Target, Failure> {
     let target_bytes = parts

@@ -6,6 +6,7 @@
 mod account;
 mod admit;
 mod body;
+mod change;
 mod choice;
 mod exchange;
 mod failure;
@@ -16,10 +17,13 @@ mod inspect;
 mod line;
 mod pin;
 mod present;
+mod redirect;
 mod refusal;
 mod retry;
 mod routing;
 mod stream_head;
+#[cfg(test)]
+mod tests;
 mod tunnel;
 mod upgrade;
 mod upload;
@@ -33,6 +37,7 @@ use std::time::Duration;
 use http::header::{CONNECTION, SET_COOKIE, TRAILER};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
+use http_body::Body as _;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -52,9 +57,11 @@ use crate::snapshot::{Reader, Service};
 use crate::telemetry::{AccessLog, WorkerMetrics};
 use account::Account;
 use admit::Attempt;
+use change::Change;
 use exchange::Answered;
 use inspect::Target;
 use present::Present;
+use routing::{Lead, Routed};
 use upgrade::Wish;
 use upload::Upload;
 
@@ -182,6 +189,8 @@ struct Flow<'r> {
     service: Arc<Service>,
     settings: Arc<crate::snapshot::ServiceSettings>,
     route: Arc<str>,
+    /// What the route changes of it.
+    change: Option<Box<Change>>,
     downstream: &'r Rc<Downstream>,
     upload: Upload,
     account: Account,
@@ -271,10 +280,19 @@ impl Proxy {
             Err(failure) => return failure.respond(account, &parts),
         };
         account.routed_by(&target);
-        let (service, route) = match self.route(&target, &parts, downstream) {
-            Ok(found) => found,
+        let routed = match self.route(&target, &parts, downstream, None) {
+            Ok(Lead::To(routed)) => routed,
+            Ok(Lead::Elsewhere(elsewhere)) => {
+                let goes_on = !incoming.is_end_stream();
+                return elsewhere.respond(account, (&parts, &target), downstream, goes_on);
+            }
             Err(failure) => return failure.respond(account, &parts),
         };
+        let Routed {
+            service,
+            label,
+            change,
+        } = routed;
         account.service(&service);
         let settings = service.settings();
         let wish = {
@@ -301,7 +319,8 @@ impl Proxy {
             target,
             service,
             settings,
-            route,
+            route: label,
+            change,
             downstream,
             upload,
             account,
@@ -370,6 +389,11 @@ impl Proxy {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = answered.head.status;
         *response.headers_mut() = answered.head.headers;
+        // How it can end is as the endpoint says, whatever the route makes of its fields.
+        let kind = ending_of(flow.parts, flow.target.present(), response.headers());
+        if let Some(change) = &flow.change {
+            change.answer(response.headers_mut());
+        }
         if flow.downstream.entrance.debug_headers {
             headers::add_debug(response.headers_mut(), &endpoint, account.attempts());
         }
@@ -398,7 +422,7 @@ impl Proxy {
             downstream: flow.downstream.clone(),
             settings: flow.settings,
             length: answered.head.length,
-            kind: ending_of(flow.parts, flow.target.present(), response.headers()),
+            kind,
             trailers: flow.parts.version == http::Version::HTTP_2,
             http10: flow.parts.version == http::Version::HTTP_10,
         };

@@ -6,6 +6,7 @@ use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Request, Uri, Version};
 
+use super::change::Outgoing;
 use super::headers::{
     FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO, is_passed_on, is_trusted, takes_trailers,
     tokens,
@@ -16,28 +17,33 @@ use super::{Downstream, Failure, Underscores};
 
 /// The head. Its scheme is the client's own: an endpoint builds links by it.
 pub(super) fn request(
-    parts: &Parts,
-    target: &Target,
+    outgoing: Outgoing<'_>,
     downstream: &Downstream,
     framing: Framing,
 ) -> Result<Request<()>, Failure> {
+    let Outgoing {
+        parts,
+        asked,
+        target,
+        fields,
+    } = outgoing;
     let mut request = Request::new(());
     *request.method_mut() = parts.method.clone();
     *request.version_mut() = Version::HTTP_2;
     *request.uri_mut() = uri(target, downstream)?;
     let headers = request.headers_mut();
-    headers.reserve(parts.headers.len() + 6);
-    let present = target.present();
-    let tokens = tokens(&parts.headers, present);
+    headers.reserve(fields.len() + 6);
+    let present = asked.present();
+    let tokens = tokens(fields, present);
     let trusted = is_trusted(downstream);
     let drops = downstream.entrance.underscores == Underscores::Drop;
-    for (name, value) in &parts.headers {
+    for (name, value) in fields {
         let is_dropped = drops && name.as_str().contains('_');
         if is_passed_on(name, trusted) && !tokens.contains(name) && !is_dropped {
             headers.append(name, value.clone());
         }
     }
-    add_forwarded(headers, parts, target, downstream, trusted)?;
+    add_forwarded(headers, parts, asked, downstream, trusted)?;
     if present.te && takes_trailers(&parts.headers) {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }

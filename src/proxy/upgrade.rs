@@ -195,6 +195,9 @@ impl Proxy {
         };
         let mut response = Response::new(Body::empty());
         *response.headers_mut() = answered.head.headers;
+        if let Some(change) = &flow.change {
+            change.answer(response.headers_mut());
+        }
         let status = wish.grant(answered.head.status, response.headers_mut());
         *response.status_mut() = status;
         account.answered(status);

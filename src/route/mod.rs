@@ -11,6 +11,8 @@
 //! route whose conditions do not hold hides no other one. The order is the Gateway API's; routes that it leaves equal come
 //! in the order in which they are given.
 
+mod action;
+mod change;
 mod conditions;
 mod fields;
 mod matcher;
@@ -20,6 +22,8 @@ mod tests;
 
 use std::collections::HashMap;
 
+pub use action::{Action, Changes, Redirect, RedirectStatus, Scheme, Share, To};
+pub use change::{Edits, NewPath, may_be_path};
 pub use conditions::{Ask, Conditions};
 pub use fields::{may_be_asked, may_be_changed, may_be_changed_back};
 pub use matcher::{Host, Matcher, Path};

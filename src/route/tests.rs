@@ -423,7 +423,7 @@ fn path() -> impl Strategy<Value = String> {
 
 fn matcher() -> impl Strategy<Value = Matcher> {
     let host = prop_oneof![
-        1 => Just(Host::Any),
+        4 => Just(Host::Any),
         2 => name().prop_map(Host::Exact),
         2 => name().prop_map(Host::Below),
         2 => name().prop_map(Host::Child),

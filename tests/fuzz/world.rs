@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tidegate::control::{self, Desired, DesiredService, Handle, Writer};
 use tidegate::discovery::{self, Fixed};
+use tidegate::endpoint::ServiceName;
 use tidegate::net::{Dialer, MemoryNet};
 use tidegate::proxy;
 use tidegate::route::Matcher;
@@ -120,7 +121,7 @@ impl World {
 }
 
 fn desired(routes: Vec<Matcher>) -> Desired {
-    let name = |service: usize| format!("service-{service}").as_str().into();
+    let name = |service: usize| ServiceName::from(&*format!("service-{service}"));
     Desired {
         services: (0..routes.len())
             .map(|service| DesiredService {
@@ -131,7 +132,7 @@ fn desired(routes: Vec<Matcher>) -> Desired {
         routes: routes
             .into_iter()
             .enumerate()
-            .map(|(service, matcher)| (matcher, name(service)))
+            .map(|(service, matcher)| (matcher, name(service).into()))
             .collect(),
     }
 }

@@ -239,7 +239,7 @@ impl World {
     pub(crate) async fn reload(&self, settings: ServiceSettings) {
         let everything = Matcher::new(Host::Any, Path::any());
         let desired = Desired {
-            routes: vec![(everything, settings.name.clone())],
+            routes: vec![(everything, settings.name.clone().into())],
             services: vec![DesiredService {
                 settings: Arc::new(settings),
                 source: discovery::Settings::List(Vec::new()),

@@ -370,7 +370,7 @@ proptest! {
             headers: &http::HeaderMap::new(),
             ends_here: &|_| false,
         };
-        let found = table.find(&ask).map(|to| to.as_str().to_owned());
+        let found = table.find(&ask).map(|to| to.to_string());
         let best = paths.iter().enumerate()
             .filter_map(|(index, (kind, text))| Some((naive(kind, text, asked)?, std::cmp::Reverse(index))))
             .max();

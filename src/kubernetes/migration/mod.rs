@@ -225,7 +225,11 @@ fn judge(found: &Found, part: &Part, notes: &[Note]) -> Judgement {
         let found = services.find(|one| one.settings.name == *service);
         found.is_some_and(|one| matches!(one.source, crate::discovery::Settings::Kubernetes(_)))
     };
-    let verdict = match part.routes.iter().any(|(_, service)| leads(service)) {
+    let verdict = match part
+        .routes
+        .iter()
+        .any(|(_, action)| action.services().any(leads))
+    {
         false => Verdict::Fails,
         true if differs => Verdict::Differs,
         true => Verdict::Works,
