@@ -81,6 +81,13 @@ fn section(section: &cluster::Settings) -> Value {
             "https": ingress.https,
             "publish": publish(&ingress.publish),
         })),
+        "gateway": section.gateway.as_ref().map(|gateway| json!({
+            "controller": gateway.controller,
+            "ports": gateway.ports.iter()
+                .map(|port| (port.number.to_string(), json!(port.listener)))
+                .collect::<serde_json::Map<_, _>>(),
+            "publish": publish(&gateway.publish),
+        })),
     })
 }
 

@@ -61,9 +61,11 @@ fn config(root: &Item<'_>, path: &Path, files: &mut Files) -> Option<Config> {
     let mut keys = root.mapping()?;
     let mut addresses = Addresses::default();
     let https = kubernetes::https(root);
+    let has_gateway = kubernetes::has_gateway(root);
+    let offered = |name: &str| has_gateway || https.is_some_and(|(_, https)| https == name);
     let listeners = keys
         .required("listeners")
-        .and_then(|item| listeners(&item, https.map(|(_, name)| name), files, &mut addresses));
+        .and_then(|item| listeners(&item, &offered, files, &mut addresses));
     if let Some(listeners) = &listeners {
         kubernetes::judge_https(https, listeners);
     }
@@ -74,7 +76,7 @@ fn config(root: &Item<'_>, path: &Path, files: &mut Files) -> Option<Config> {
     let (routes, services) = routed(&mut keys, is_there, listener_names.as_deref(), files);
     let mut cluster = None;
     take(&mut cluster, keys.optional("kubernetes"), |item| {
-        kubernetes::section(item).map(Some)
+        kubernetes::section(item, listeners.as_deref()).map(Some)
     });
     let mut admin = process::admin(keys.optional("admin"), files, &mut addresses);
     addresses.finish(root.faults);

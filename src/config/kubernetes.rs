@@ -4,21 +4,24 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::document::{Item, Value};
-use crate::kubernetes::{IngressSettings, LeaseSettings, Publish, Settings};
+use crate::kubernetes::{
+    GatewayPort, GatewaySettings, IngressSettings, LeaseSettings, Publish, Settings,
+};
 use crate::server;
 
 use super::route::exact_host;
 use super::source::object_name;
 use super::values::{Seen, take};
 
-/// Reads the section.
-pub(super) fn section(item: &Item<'_>) -> Option<Settings> {
+/// Reads the section. `listeners` are those of the file, if they can be read.
+pub(super) fn section(item: &Item<'_>, listeners: Option<&[server::Settings]>) -> Option<Settings> {
     let mut keys = item.mapping()?;
     let mut settings = Settings {
         namespaces: Vec::new(),
         pods: false,
         lease: LeaseSettings::default(),
         ingress: None,
+        gateway: None,
     };
     take(
         &mut settings.namespaces,
@@ -28,14 +31,18 @@ pub(super) fn section(item: &Item<'_>) -> Option<Settings> {
     take(&mut settings.pods, keys.optional("pods"), Item::boolean);
     take(&mut settings.lease, keys.optional("lease"), lease);
     let ingress_item = keys.optional("ingress");
-    let is_anything = ingress_item.is_some();
+    let gateway_item = keys.optional("gateway");
+    let is_anything = ingress_item.is_some() || gateway_item.is_some();
     take(&mut settings.ingress, ingress_item, |item| {
         ingress(item).map(Some)
+    });
+    take(&mut settings.gateway, gateway_item, |item| {
+        gateway(item, listeners).map(Some)
     });
     keys.finish();
     if !is_anything {
         item.fault(
-            "does nothing without ingress: add it, as { ingress: {} }, or remove the section",
+            "does nothing without ingress or gateway: add one, as { ingress: {} }, or remove the section",
         );
     }
     Some(settings)
@@ -56,6 +63,62 @@ fn ingress(item: &Item<'_>) -> Option<IngressSettings> {
     take(&mut settings.publish, keys.optional("publish"), publish);
     keys.finish();
     Some(settings)
+}
+
+fn gateway(item: &Item<'_>, listeners: Option<&[server::Settings]>) -> Option<GatewaySettings> {
+    let mut keys = item.mapping()?;
+    let mut settings = GatewaySettings::default();
+    take(
+        &mut settings.controller,
+        keys.optional("controller"),
+        controller,
+    );
+    take(&mut settings.ports, keys.optional("ports"), |item| {
+        ports(item, listeners)
+    });
+    // Those of the listeners themselves, where nothing else is said of them.
+    for listener in listeners.unwrap_or_default() {
+        let number = listener.address.port();
+        if number > 0 && settings.ports.iter().all(|port| port.number != number) {
+            settings.ports.push(GatewayPort {
+                number,
+                listener: listener.name.clone(),
+                tls: listener.tls.is_some(),
+            });
+        }
+    }
+    settings.ports.sort_by_key(|port| port.number);
+    take(&mut settings.publish, keys.optional("publish"), publish);
+    keys.finish();
+    Some(settings)
+}
+
+/// The ports of Gateways' listeners, and the listener of ours that serves each.
+fn ports(item: &Item<'_>, listeners: Option<&[server::Settings]>) -> Option<Vec<GatewayPort>> {
+    let mapping = item.mapping()?;
+    let read = mapping.entries.iter().filter_map(|(key, node)| {
+        let item = Item {
+            key: &key.text,
+            node,
+            faults: mapping.faults,
+        };
+        let number = key.text.parse().ok().filter(|number| *number > 0);
+        if number.is_none() {
+            let wrong = "should be a port, as { 80: http }";
+            mapping.faults.add(key.at, &key.text, wrong);
+        }
+        let name = item.name()?;
+        let found = listeners?.iter().find(|listener| *listener.name == *name);
+        if found.is_none() {
+            item.fault(format!("is {name:?}, which is no listener"));
+        }
+        Some(GatewayPort {
+            number: number?,
+            listener: name.into(),
+            tls: found?.tls.is_some(),
+        })
+    });
+    Some(read.collect())
 }
 
 fn lease(item: &Item<'_>) -> Option<LeaseSettings> {
@@ -102,6 +165,11 @@ fn publish(item: &Item<'_>) -> Option<Publish> {
 /// Whether the section is there, before it is its turn to be read: then the file may route nothing itself.
 pub(super) fn is_there(root: &Item<'_>) -> bool {
     find(*root, "kubernetes").is_some()
+}
+
+/// Whether Gateways are served: then any listener may show certificates of theirs.
+pub(super) fn has_gateway(root: &Item<'_>) -> bool {
+    find(*root, "kubernetes").is_some_and(|section| find(section, "gateway").is_some())
 }
 
 /// The listener that shows certificates of Secrets, as far as it can be told before the section is read.
@@ -241,6 +309,40 @@ mod tests {
             faults[1].contains("a listener without tls"),
             "it has none: {faults:?}"
         );
+    }
+
+    #[test]
+    fn a_gateways_ports_are_served_by_the_listeners_that_have_or_are_given_them() {
+        let config = read(
+            "kubernetes: { gateway: { ports: { 80: https, 8080: http }, publish: [a.test] } }\n",
+        )
+        .unwrap();
+        let settings = config.kubernetes.clone().unwrap().gateway.unwrap();
+        assert_eq!(settings.controller, "tidegate.dev/gateway");
+        let ports = settings.ports.iter();
+        let ports: Vec<_> = ports.map(|it| (it.number, &*it.listener, it.tls)).collect();
+        assert_eq!(
+            ports,
+            [
+                (80, "https", true),
+                (443, "https", true),
+                (8080, "http", false)
+            ]
+        );
+        let again = config.describe().to_string();
+        assert_eq!(Config::parse(&again, &config.path).unwrap(), config);
+        for (gateway, begins, contains) in [
+            ("ports: { 80: htp }", "4:39: 80", "is no listener"),
+            ("ports: { x: http }", "4:35: x", "a port"),
+            ("ports: { 0: http }", "4:35: 0", "a port"),
+            ("controller: a b", "4:38: controller", "a domain"),
+        ] {
+            let faults = read(&format!("kubernetes: {{ gateway: {{ {gateway} }} }}")).unwrap_err();
+            assert!(
+                faults[0].starts_with(begins) && faults[0].contains(contains),
+                "{gateway}: {faults:?}"
+            );
+        }
     }
 
     #[test]

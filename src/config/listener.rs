@@ -9,10 +9,10 @@ use super::addresses::Addresses;
 use super::files::{Files, Need};
 use super::values::{Seen, count, name, size, take, time};
 
-/// Reads all of them. That of the name `offered` is offered certificates from elsewhere, and needs none of its own.
+/// Reads all of them. One whose name is `offered` certificates from elsewhere needs none of its own.
 pub(super) fn listeners(
     list: &Item<'_>,
-    offered: Option<&str>,
+    offered: &dyn Fn(&str) -> bool,
     files: &mut Files,
     addresses: &mut Addresses,
 ) -> Option<Vec<Settings>> {
@@ -33,7 +33,7 @@ pub(super) fn listeners(
 fn listener(
     keys: &mut Mapping<'_>,
     names: &mut Seen,
-    offered: Option<&str>,
+    offered: &dyn Fn(&str) -> bool,
     files: &mut Files,
     addresses: &mut Addresses,
 ) -> Option<Settings> {
@@ -69,7 +69,7 @@ fn listener(
         item.word(&UNDERSCORES)
     });
     take(&mut tls, keys.optional("tls"), |item| {
-        let is_offered = own_name.is_some() && own_name == offered;
+        let is_offered = own_name.is_some_and(offered);
         self::tls(item, is_offered, files).map(Some)
     });
     let mut http2 = true;

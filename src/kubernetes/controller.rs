@@ -7,9 +7,9 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use k8s_openapi::api::core::v1::{Secret, Service};
+use k8s_openapi::api::core::v1::{Namespace, Secret, Service};
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -19,6 +19,7 @@ use tracing::warn;
 use super::certificates::{Certificates, FIELDS};
 use super::desk::{self, Wanted};
 use super::draft::Draft;
+use super::gateway::{self, Gateway, GatewayClass, GrpcRoute, HttpRoute, ReferenceGrant};
 use super::ingress::{self, World};
 use super::objects::{Follow, Objects};
 use super::part::{Known, Note, Part, Publish, Settings};
@@ -29,10 +30,21 @@ struct Controller {
     settings: Settings,
     ingresses: Follow<Ingress>,
     classes: Follow<IngressClass>,
+    gateway: Gateways,
     services: Follow<Service>,
     secrets: Follow<Secret>,
     certificates: Certificates,
     noted: HashSet<Note>,
+}
+
+/// The objects of the Gateway API, and what only that speaks of.
+struct Gateways {
+    classes: Follow<GatewayClass>,
+    gateways: Follow<Gateway>,
+    http: Follow<HttpRoute>,
+    grpc: Follow<GrpcRoute>,
+    grants: Follow<ReferenceGrant>,
+    namespaces: Follow<Namespace>,
 }
 
 /// How long changes are gathered.
@@ -44,6 +56,8 @@ pub(super) async fn run(settings: Settings, tell: watch::Sender<Known>) {
     let mut tasks = JoinSet::new();
     let (want, wanted) = watch::channel(Wanted::default());
     let name = settings.ingress.as_ref().map(|it| it.controller.clone());
+    let gateway = settings.gateway.as_ref().map(|it| it.controller.clone());
+    let name = name.or(gateway);
     let desk = desk::run(settings.lease.clone(), name.unwrap_or_default(), wanted);
     let watching = async move {
         let mut controller = Controller::new(settings, &mut tasks);
@@ -62,6 +76,42 @@ pub(super) async fn run(settings: Settings, tell: watch::Sender<Known>) {
     tokio::join!(watching, desk);
 }
 
+impl Gateways {
+    fn follow(places: &[Place], tasks: &mut JoinSet<()>) -> Self {
+        Self {
+            classes: Follow::cluster("gatewayclasses", tasks),
+            gateways: Follow::places(places, "gateways", None, tasks),
+            http: Follow::places(places, "httproutes", None, tasks),
+            grpc: Follow::places(places, "grpcroutes", None, tasks),
+            grants: Follow::places(places, "referencegrants", None, tasks),
+            namespaces: Follow::cluster("namespaces", tasks),
+        }
+    }
+
+    fn nothing() -> Self {
+        Self {
+            classes: Follow::nothing(),
+            gateways: Follow::nothing(),
+            http: Follow::nothing(),
+            grpc: Follow::nothing(),
+            grants: Follow::nothing(),
+            namespaces: Follow::nothing(),
+        }
+    }
+
+    async fn changed(&mut self) {
+        tokio::select! {
+            biased;
+            () = self.classes.changed() => {}
+            () = self.gateways.changed() => {}
+            () = self.http.changed() => {}
+            () = self.grpc.changed() => {}
+            () = self.grants.changed() => {}
+            () = self.namespaces.changed() => {}
+        }
+    }
+}
+
 impl Controller {
     fn new(settings: Settings, tasks: &mut JoinSet<()>) -> Self {
         let places: Vec<Place> = match &*settings.namespaces {
@@ -69,7 +119,8 @@ impl Controller {
             names => names.iter().cloned().map(Place::Namespace).collect(),
         };
         let ingress = settings.ingress.as_ref();
-        let shows_secrets = ingress.is_some_and(|ingress| ingress.https.is_some());
+        let shows_secrets =
+            ingress.is_some_and(|ingress| ingress.https.is_some()) || settings.gateway.is_some();
         let (ingresses, classes) = match ingress {
             Some(_) => (
                 Follow::places(&places, "ingresses", None, tasks),
@@ -83,14 +134,25 @@ impl Controller {
             Follow::nothing()
         };
         // The Service by which we are reached may stand elsewhere.
-        let mut of_services = places;
-        if let Some(Publish::Service { namespace, .. }) = ingress.map(|it| &it.publish) {
+        let mut of_services = places.clone();
+        let published = [
+            ingress.map(|it| &it.publish),
+            settings.gateway.as_ref().map(|it| &it.publish),
+        ];
+        for publish in published.into_iter().flatten() {
+            let Publish::Service { namespace, .. } = publish else {
+                continue;
+            };
             let own = Place::Namespace(namespace.clone());
             if !of_services.contains(&Place::Cluster) && !of_services.contains(&own) {
                 of_services.push(own);
             }
         }
         Self {
+            gateway: match settings.gateway {
+                Some(_) => Gateways::follow(&places, tasks),
+                None => Gateways::nothing(),
+            },
             ingresses,
             classes,
             services: Follow::places(&of_services, "services", None, tasks),
@@ -108,6 +170,7 @@ impl Controller {
             () = self.classes.changed() => {}
             () = self.services.changed() => {}
             () = self.secrets.changed() => {}
+            () = self.gateway.changed() => {}
         }
     }
 
@@ -154,6 +217,12 @@ impl Controller {
             .or_else(|| of("ingress classes", &self.classes.now()))
             .or_else(|| of("services", &self.services.now()))
             .or_else(|| of("secrets", &self.secrets.now()))
+            .or_else(|| of("gateway classes", &self.gateway.classes.now()))
+            .or_else(|| of("gateways", &self.gateway.gateways.now()))
+            .or_else(|| of("HTTP routes", &self.gateway.http.now()))
+            .or_else(|| of("gRPC routes", &self.gateway.grpc.now()))
+            .or_else(|| of("reference grants", &self.gateway.grants.now()))
+            .or_else(|| of("namespaces", &self.gateway.namespaces.now()))
     }
 
     fn read(&mut self) -> (Part, Wanted) {
@@ -170,6 +239,37 @@ impl Controller {
             let ours = ingress::ours(&world, settings);
             ingress::translate(world, settings, &ours, &mut self.certificates, &mut draft);
             statuses = ingress::statuses(&ours, &settings.publish, world.services);
+        }
+        if let Some(settings) = &self.settings.gateway {
+            let Gateways {
+                classes,
+                gateways,
+                http,
+                grpc,
+                grants,
+                namespaces,
+            } = &self.gateway;
+            let world = gateway::World {
+                classes: &classes.now(),
+                gateways: &gateways.now(),
+                http: &http.now(),
+                grpc: &grpc.now(),
+                grants: &grants.now(),
+                namespaces: &namespaces.now(),
+                services: &self.services.now(),
+                secrets: &self.secrets.now(),
+                pods: self.settings.pods,
+            };
+            let addresses = ingress::addresses(&settings.publish, world.services);
+            let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+            statuses.extend(gateway::translate(
+                world,
+                settings,
+                addresses.as_deref(),
+                &mut self.certificates,
+                &mut draft,
+                &now,
+            ));
         }
         self.certificates.sweep();
         let (part, notes) = draft.finish();

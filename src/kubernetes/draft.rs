@@ -31,13 +31,28 @@ impl Draft {
         service: DesiredService,
         owner: &str,
     ) -> Result<(), String> {
+        let name = service.settings.name.clone();
+        self.lead(matcher, name.into(), &[service], owner)
+    }
+
+    /// A route that does something, and the services that it leads to. Of two that ask the same of a request the first one
+    /// stays, and its owner is told.
+    pub(super) fn lead(
+        &mut self,
+        matcher: Matcher,
+        action: Action,
+        services: &[DesiredService],
+        owner: &str,
+    ) -> Result<(), String> {
         if let Some(first) = self.owners.get(&matcher) {
             return Err(first.clone());
         }
         self.owners.insert(matcher.clone(), owner.to_owned());
-        let name = service.settings.name.clone();
-        self.routes.push((matcher, name.clone().into()));
-        self.services.entry(name).or_insert(service);
+        self.routes.push((matcher, action));
+        for service in services {
+            let name = service.settings.name.clone();
+            self.services.entry(name).or_insert_with(|| service.clone());
+        }
         Ok(())
     }
 

@@ -20,6 +20,7 @@ mod cluster;
 mod controller;
 mod desk;
 mod draft;
+mod gateway;
 mod ingress;
 mod lease;
 mod migration;
@@ -34,4 +35,6 @@ mod watch;
 
 pub use cluster::{Cluster, Followed};
 pub use migration::{Judgement, Manifests, Verdict};
-pub use part::{IngressSettings, Known, LeaseSettings, Part, Publish, Settings};
+pub use part::{
+    GatewayPort, GatewaySettings, IngressSettings, Known, LeaseSettings, Part, Publish, Settings,
+};

@@ -19,6 +19,8 @@ pub struct Settings {
     pub lease: LeaseSettings,
     /// The Ingress controller, if it is one.
     pub ingress: Option<IngressSettings>,
+    /// The controller of the Gateway API, if it is one.
+    pub gateway: Option<GatewaySettings>,
 }
 
 /// The Lease by which of all replicas one writes statuses and events.
@@ -75,6 +77,38 @@ impl Default for IngressSettings {
             class: "tidegate".into(),
             controller: "tidegate.dev/ingress".into(),
             https: None,
+            publish: Publish::Nothing,
+        }
+    }
+}
+
+/// tidegate as a controller of the Gateway API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GatewaySettings {
+    /// What a GatewayClass says in `spec.controllerName` that is ours.
+    pub controller: String,
+    /// Which listener of ours serves a Gateway's listener, by its port.
+    pub ports: Vec<GatewayPort>,
+    /// What the status of a Gateway says of its addresses.
+    pub publish: Publish,
+}
+
+/// A port that a Gateway's listener may have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GatewayPort {
+    /// Its number.
+    pub number: u16,
+    /// The listener of ours.
+    pub listener: Arc<str>,
+    /// Whether that speaks TLS.
+    pub tls: bool,
+}
+
+impl Default for GatewaySettings {
+    fn default() -> Self {
+        Self {
+            controller: "tidegate.dev/gateway".into(),
+            ports: Vec::new(),
             publish: Publish::Nothing,
         }
     }

@@ -21,7 +21,7 @@ use crate::net::tls::Offer;
 
 pub(super) use annotations::{Answer, answer};
 use class::Classes;
-pub(super) use status::statuses;
+pub(super) use status::{addresses, statuses};
 
 /// Everything that an Ingress may speak of.
 #[derive(Debug, Clone, Copy)]

@@ -29,7 +29,10 @@ pub(in crate::kubernetes) fn statuses(
 }
 
 /// Addresses and names, in order; nothing when nobody wants them written, or they are not known.
-fn addresses(publish: &Publish, services: &Objects<Service>) -> Option<Vec<String>> {
+pub(in crate::kubernetes) fn addresses(
+    publish: &Publish,
+    services: &Objects<Service>,
+) -> Option<Vec<String>> {
     let mut all = match publish {
         Publish::Nothing => return None,
         Publish::Addresses(addresses) => addresses.clone(),
