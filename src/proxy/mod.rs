@@ -389,8 +389,13 @@ impl Proxy {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = answered.head.status;
         *response.headers_mut() = answered.head.headers;
+        let is_over = flow.upload.is_over();
+        let whole = is_over.then(|| answered.connection.take_whole()).flatten();
         // How it can end is as the endpoint says, whatever the route makes of its fields.
-        let kind = ending_of(flow.parts, flow.target.present(), response.headers());
+        let kind = match &whole {
+            Some(_) => Kind::Body,
+            None => ending_of(flow.parts, flow.target.present(), response.headers()),
+        };
         if let Some(change) = &flow.change {
             change.answer(response.headers_mut());
         }
@@ -404,9 +409,7 @@ impl Proxy {
             // What came early was for a tunnel, and must not be taken for a request.
             close_after(&mut response);
         }
-        if flow.upload.is_over()
-            && let Some(data) = answered.connection.take_whole()
-        {
+        if let Some(data) = whole {
             // Nothing more can happen to it, so nothing needs to be kept for it.
             account.bytes_in = flow.upload.received();
             account.bytes_out = data.len() as u64;
