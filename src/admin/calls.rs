@@ -27,7 +27,7 @@ pub(super) async fn healthz(State(admin): State<Admin>) -> Result<Response, Refu
     Ok(ok())
 }
 
-/// Every source has delivered its first set, and the listeners accept.
+/// Every source has delivered its first set, or once had, and the listeners accept.
 pub(super) async fn readyz(State(admin): State<Admin>) -> Result<Response, Refusal> {
     if let Some(waiting) = admin.probes.waiting() {
         return Err(unavailable(format!(
@@ -35,7 +35,7 @@ pub(super) async fn readyz(State(admin): State<Admin>) -> Result<Response, Refus
         )));
     }
     let waiting = admin.handle.waiting_for().await?;
-    if !waiting.is_empty() {
+    if !waiting.is_empty() && !admin.probes.complete.load(Ordering::Relaxed) {
         let names: Vec<_> = waiting.iter().map(|name| name.as_str()).collect();
         return Err(unavailable(format!(
             "not ready: no endpoints yet from the source of {}; look into tidegate's log for what it waits for",
@@ -47,6 +47,7 @@ pub(super) async fn readyz(State(admin): State<Admin>) -> Result<Response, Refus
             "not ready: the listeners do not accept; send requests to another replica",
         ));
     }
+    admin.probes.complete.store(true, Ordering::Relaxed);
     Ok(ok())
 }
 

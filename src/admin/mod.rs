@@ -143,6 +143,9 @@ pub struct Probes {
     pub leaving: AtomicBool,
     /// What a cluster's objects add to the config is not known yet, and why; `/readyz`.
     waiting: Mutex<Option<String>>,
+    /// Every source has delivered once. A source that comes later makes nobody unready: one object in a cluster, or a line in
+    /// a file, would take all replicas away at once (P9).
+    complete: AtomicBool,
 }
 
 impl Probes {
@@ -172,6 +175,7 @@ impl Default for Probes {
             accepting: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
             waiting: Mutex::default(),
+            complete: AtomicBool::new(false),
         }
     }
 }

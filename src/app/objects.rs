@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use tracing::info;
+use tracing::{error, info};
 
 use super::{App, desired};
 use crate::control::EventKind;
@@ -27,8 +27,11 @@ impl Objects {
         if self.settings.as_ref() == settings {
             return;
         }
-        self.settings = settings.cloned();
         self.known = settings.and_then(|settings| cluster.part(settings));
+        if settings.is_some() && self.known.is_none() {
+            error!("the cluster's objects cannot be watched; what is known of them stays in force");
+        }
+        self.settings = settings.cloned();
     }
 
     /// Whether something is asked for at all.
@@ -88,6 +91,16 @@ impl App {
             to: "success",
             reason: Some("kubernetes".into()),
         });
+    }
+
+    /// The config in force is that of the file alone, once it is put in force.
+    pub(super) fn forget_part(&mut self) {
+        self.in_force.set_part(Arc::default());
+        self.certificates.offer(self.in_force.part());
+        self.probes.wait_for(None);
+        if let Ok(mut last) = self.last_reload.lock() {
+            last.objects = Value::Null;
+        }
     }
 
     /// Takes note of the newest part. True when it is another one than before.

@@ -126,9 +126,7 @@ impl App {
         };
         let cluster = self.cluster.clone();
         if config.kubernetes.is_none() {
-            self.in_force.part = Arc::default();
-            self.certificates.offer(&self.in_force.part);
-            self.probes.wait_for(None);
+            self.forget_part();
         }
         if (self.handle)
             .reload(desired(&config, &self.in_force.part))

@@ -50,7 +50,7 @@ struct Slices {
     subscribe: Option<mpsc::Sender<Wish>>,
 }
 
-/// Wishes that may wait, and subscribers of one namespace.
+/// Wishes that may wait, and subscribers of one namespace. Sources wait their turn; whoever cannot wait comes first.
 const WISHES_MAX: usize = 64;
 
 impl Cluster {

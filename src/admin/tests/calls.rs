@@ -148,6 +148,21 @@ async fn is_not_ready_before_the_sources_are() {
 }
 
 #[tokio::test]
+async fn a_source_that_comes_later_makes_nobody_unready() {
+    let mut asked = 0;
+    let bench = Bench::new(move |request| {
+        if let Ask::Ready(answer) = request {
+            let names = [&["web"][..], &[], &["api"]][asked.min(2)];
+            drop(answer.send(names.iter().map(|name| (*name).into()).collect()));
+            asked += 1;
+        }
+    });
+    for status in [503, 200, 200, 200] {
+        assert_eq!(bench.call("GET", "/readyz").await.status, status);
+    }
+}
+
+#[tokio::test]
 async fn says_so_when_the_writer_is_gone() {
     let mut bench = Bench::new(drop);
     bench.admin.handle = Handle::scripted().0;

@@ -270,6 +270,28 @@ fn a_server_that_is_away_or_forbids_changes_nothing() {
 }
 
 #[test]
+fn an_ingress_whose_endpoints_cannot_be_seen_makes_nobody_unready() {
+    let (api, _a, _b) = shop();
+    api.set_object(INGRESSES, &ingress("main", "tidegate", &[("/", "web")]));
+    let tidegate = setup(&api, "").start();
+    api.forbids_to(SLICES, true);
+    let elsewhere = |mut object: Value| {
+        object["metadata"]["namespace"] = "elsewhere".into();
+        object
+    };
+    api.set_object(SERVICES, &elsewhere(service("web")));
+    let other = ingress("other", "tidegate", &[("/other", "web")]);
+    api.set_object(INGRESSES, &elsewhere(other));
+    answers(&tidegate, "/other", 503);
+    assert_eq!(
+        tidegate.tells("forbids to watch endpointslices in namespace elsewhere"),
+        1
+    );
+    assert_eq!(tidegate.admin("GET", "/readyz").status, 200);
+    assert_eq!(get(&tidegate, "/").text(), "a");
+}
+
+#[test]
 fn the_file_and_the_objects_change_without_each_other() {
     let (api, _a, _b) = shop();
     let c = Endpoint::start("c");
