@@ -202,7 +202,8 @@ impl Bound {
         app.systemd = Systemd::from_env();
         app.systemd.ready();
         app.watchdog = app.systemd.watchdog(&app.handle, &app.tasks);
-        app.until_told(&mut signals).await
+        // Large, and once in a life: a process that leaves passes all it has from hand to hand.
+        Box::pin(app.until_told(&mut signals)).await
     }
 
     /// Starts everything. After a process that goes on until this one can serve, if there is one.

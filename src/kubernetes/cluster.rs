@@ -34,7 +34,7 @@ enum Wish {
     /// Of a service in a namespace.
     Service(String, Subscriber),
     /// Of what objects add to the config.
-    Part(Settings, watch::Sender<Known>),
+    Part(Box<Settings>, watch::Sender<Known>),
 }
 
 /// A service that somebody looks at now and then.
@@ -75,7 +75,7 @@ impl Cluster {
     #[must_use]
     pub fn part(&self, settings: &Settings) -> Option<watch::Receiver<Known>> {
         let (tell, known) = watch::channel(Known::default());
-        let wish = Wish::Part(settings.clone(), tell);
+        let wish = Wish::Part(Box::new(settings.clone()), tell);
         self.subscribe()?.try_send(wish).ok()?;
         Some(known)
     }
@@ -140,7 +140,7 @@ async fn serve(mut wishes: mpsc::Receiver<Wish>) {
         let (namespace, subscriber) = match wish {
             Wish::Service(namespace, subscriber) => (namespace, subscriber),
             Wish::Part(settings, tell) => {
-                parts.spawn(controller::run(settings, tell));
+                parts.spawn(controller::run(*settings, tell));
                 continue;
             }
         };
