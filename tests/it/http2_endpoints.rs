@@ -92,6 +92,37 @@ fn the_endpoints_limit_of_streams_is_obeyed() {
     );
 }
 
+/// Clients that take nothing of their answers, on the connection that everybody shares.
+#[test]
+fn streams_that_stall_hold_up_nobody_elses() {
+    const STALLED: usize = 300;
+    let manner = Manner {
+        streams: 400,
+        ..Manner::default()
+    };
+    let a = StreamEndpoint::with("a", manner);
+    let tidegate = before(&[&a], "");
+    let mut stalled = [(); 3].map(|()| StreamClient::with_window(tidegate.address(), 0));
+    for number in 0..STALLED {
+        stalled[number % 3].ask("/held/x");
+    }
+    let calls: Vec<_> = (0..STALLED).map(|_| a.held()).collect();
+    for call in &calls {
+        call.head(&[(":status", "200")], 0);
+        call.body(&[b'x'; 60 * 1024]);
+    }
+    let mut other = tidegate.connect();
+    other.ask("/held/y");
+    let call = a.held();
+    call.head(&[(":status", "200"), ("content-length", "1000000")], 0);
+    let taking = std::thread::spawn(move || other.response());
+    call.body(&vec![b'y'; 1_000_000]);
+    assert_eq!(taking.join().unwrap().body.len(), 1_000_000);
+    assert_eq!(a.connections().len(), 1, "all share it");
+    drop(stalled);
+    tidegate.in_flight("a", 0);
+}
+
 #[test]
 fn p4_an_idle_connection_closes_without_a_byte_and_a_busy_one_with_its_last_stream() {
     let (a, b) = (StreamEndpoint::start("a"), StreamEndpoint::start("b"));

@@ -39,10 +39,13 @@ pub(super) struct Spoken {
     pub(super) heard: Rc<Heard>,
 }
 
-/// What one stream may have under way before its client takes it, and all of a connection: a slow client holds up its own
-/// stream, and it takes many of them to hold up the others.
-const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+/// What one stream may have under way before its client takes it: the memory that a stalled one holds, and the speed of one by
+/// the round trip (64 MiB/s at a millisecond).
+const STREAM_WINDOW: u32 = 64 * 1024;
+
+/// The same for all of a connection: more than all of its streams together may have. Whoever stalls holds up their own streams,
+/// and however many those are, nobody else's.
+const CONNECTION_WINDOW: u32 = 1 << 30;
 
 /// What a stream may have waiting to be written.
 const SEND_BUFFER: usize = 256 * 1024;
