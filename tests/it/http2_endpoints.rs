@@ -95,16 +95,16 @@ fn the_endpoints_limit_of_streams_is_obeyed() {
 /// Clients that take nothing of their answers, on the connection that everybody shares.
 #[test]
 fn streams_that_stall_hold_up_nobody_elses() {
-    const STALLED: usize = 300;
+    const STALLED: usize = 480;
     let manner = Manner {
-        streams: 400,
+        streams: 600,
         ..Manner::default()
     };
     let a = StreamEndpoint::with("a", manner);
     let tidegate = before(&[&a], "");
-    let mut stalled = [(); 3].map(|()| StreamClient::with_window(tidegate.address(), 0));
+    let mut stalled = [(); 4].map(|()| StreamClient::with_window(tidegate.address(), 0));
     for number in 0..STALLED {
-        stalled[number % 3].ask("/held/x");
+        stalled[number % 4].ask("/held/x");
     }
     let calls: Vec<_> = (0..STALLED).map(|_| a.held()).collect();
     for call in &calls {
