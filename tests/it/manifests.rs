@@ -146,7 +146,7 @@ fn opt_in_parts_are_components_that_the_kustomization_names() {
     let line = text.lines().find(|line| line.starts_with("components:"));
     let line = line.unwrap();
     assert!(line.starts_with("components: []"), "none by itself");
-    for part in ["ingress", "webhook"] {
+    for part in ["ingress", "gateway", "webhook"] {
         assert!(line.contains(&format!("[{part}]")), "{line}");
         let kustomization = &documents(&root().join(part).join("kustomization.yaml"))[0];
         assert_eq!(kustomization["kind"], "Component", "{part}");
@@ -161,6 +161,7 @@ fn the_grace_periods_fit_the_budgets() {
         "tidegate.yaml",
         "webhook/webhook.yaml",
         "ingress/tidegate.yaml",
+        "gateway/tidegate.yaml",
     ] {
         let budget = config(file).shutdown.grace_period.as_secs();
         assert!(
@@ -516,6 +517,73 @@ fn the_ingress_part_fits_its_config_and_asks_for_no_more_than_it_uses() {
         ("RoleBinding", "tidegate-lease"),
     ] {
         let binding = object("ingress/rbac.yaml", kind, name);
+        assert_eq!(binding["roleRef"]["name"], name);
+        assert_eq!(binding["subjects"][0]["name"], "tidegate");
+    }
+}
+
+#[test]
+fn the_gateway_part_fits_its_config_and_asks_for_no_more_than_it_uses() {
+    let config = config("gateway/tidegate.yaml");
+    let section = config.kubernetes.as_ref().unwrap();
+    let gateway = section.gateway.as_ref().unwrap();
+    let class = object("gateway/class.yaml", "GatewayClass", "tidegate");
+    assert_eq!(class["spec"]["controllerName"], *gateway.controller);
+    let served: Vec<_> = gateway
+        .ports
+        .iter()
+        .map(|port| (port.number, port.tls))
+        .collect();
+    assert_eq!(
+        served,
+        [(80, false), (443, true), (8080, false), (8443, true)]
+    );
+    for file in ["container.yaml", "network.yaml", "service.yaml"] {
+        let [ours, ingress] =
+            ["gateway", "ingress"].map(|part| documents(&root().join(part).join(file)));
+        assert_eq!(ours, ingress, "{file}: the listeners are the same");
+    }
+    let set = |verbs: &[&str]| verbs.iter().map(|verb| (*verb).to_owned()).collect();
+    let group = json!(["gateway.networking.k8s.io"]);
+    let kinds = ["gatewayclasses", "gateways", "httproutes", "grpcroutes"];
+    let statuses = kinds.map(|kind| format!("{kind}/status"));
+    let role = object("gateway/rbac.yaml", "ClusterRole", "tidegate-gateway");
+    assert_eq!(
+        verbs(&role),
+        [
+            (
+                group.clone(),
+                json!([kinds[0], kinds[1], kinds[2], kinds[3], "referencegrants"]),
+                set(&["list", "watch"])
+            ),
+            (
+                json!([""]),
+                json!(["services", "secrets", "namespaces"]),
+                set(&["list", "watch"])
+            ),
+            (
+                json!(["discovery.k8s.io"]),
+                json!(["endpointslices"]),
+                set(&["list", "watch"])
+            ),
+            (group, json!(statuses), set(&["patch"])),
+            (
+                json!(["events.k8s.io"]),
+                json!(["events"]),
+                set(&["create"])
+            ),
+        ]
+    );
+    let ingress = object("ingress/rbac.yaml", "Role", "tidegate-lease");
+    assert_eq!(
+        object("gateway/rbac.yaml", "Role", "tidegate-lease"),
+        ingress
+    );
+    for (kind, name) in [
+        ("ClusterRoleBinding", "tidegate-gateway"),
+        ("RoleBinding", "tidegate-lease"),
+    ] {
+        let binding = object("gateway/rbac.yaml", kind, name);
         assert_eq!(binding["roleRef"]["name"], name);
         assert_eq!(binding["subjects"][0]["name"], "tidegate");
     }

@@ -138,6 +138,11 @@ impl StreamEndpoint {
         }
     }
 
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Its line in an endpoint file.
     pub(crate) fn line(&self, more: &str) -> String {
         let comma = if more.is_empty() { "" } else { ", " };

@@ -38,6 +38,8 @@ pub(in crate::kubernetes) trait Kind {
     const NAME: &'static str;
     const PLURAL: &'static str;
     const VERSION: &'static str = "v1";
+    /// The group and version.
+    const API_VERSION: &'static str = "gateway.networking.k8s.io/v1";
     /// The plural and `/status`, as permissions have it.
     const STATUS: &'static str;
 }
@@ -344,6 +346,7 @@ impl Kind for GrantSpec {
     const STATUS: &str = "referencegrants/status";
     /// What every version of the API serves; v1 came late and says the same.
     const VERSION: &str = "v1beta1";
+    const API_VERSION: &str = "gateway.networking.k8s.io/v1beta1";
 }
 
 /// All of them are in it.

@@ -6,6 +6,7 @@
 
 mod api;
 mod conditions;
+mod filters;
 mod grants;
 mod hosts;
 mod listeners;
@@ -22,8 +23,9 @@ use super::certificates::Certificates;
 use super::desk::Status;
 use super::draft::Draft;
 use super::objects::{Name, Objects};
-use super::part::GatewaySettings;
+use super::part::{About, GatewaySettings};
 pub(super) use api::{Gateway, GatewayClass, GrpcRoute, HttpRoute, ReferenceGrant};
+use api::{Kind, Object};
 use conditions::Occasion;
 use listeners::Entry;
 
@@ -51,6 +53,10 @@ pub(super) fn translate(
     draft: &mut Draft,
     now: &str,
 ) -> Vec<Status> {
+    tell_unreadable(world.gateways, draft);
+    tell_unreadable(world.http, draft);
+    tell_unreadable(world.grpc, draft);
+    tell_unreadable(world.grants, draft);
     let mut statuses = Vec::new();
     let mut classes = Vec::new();
     for (name, class) in world.classes.all() {
@@ -88,6 +94,21 @@ pub(super) fn translate(
         statuses.extend(status::gateway(name, gateway, entries, addresses, now));
     }
     statuses
+}
+
+/// Objects whose spec is none: nobody can say whose they are, so that only an event can tell.
+fn tell_unreadable<S: Kind>(objects: &Objects<Object<S>>, draft: &mut Draft) {
+    for (name, object) in objects.all() {
+        if let Err(wrong) = &object.spec {
+            let about = About {
+                api_version: S::API_VERSION,
+                kind: S::NAME,
+                name: name.clone(),
+                uid: object.uid().unwrap_or_default(),
+            };
+            draft.note(&about, "Unreadable", format!("it is passed over: {wrong}"));
+        }
+    }
 }
 
 /// In the order in which they came about, those of one second by their names.

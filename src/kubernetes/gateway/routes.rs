@@ -2,9 +2,10 @@
 
 use super::api::{GROUP, GatewaySpec, GrpcRoute, GrpcSpec, HttpRoute, HttpSpec, Kind, Reference};
 use super::conditions::Condition;
+use super::filters::broken;
 use super::grants::From;
 use super::listeners::{Entry, GRPC, HTTP};
-use super::rules::{Faults, Reader, Rule, broken};
+use super::rules::{Faults, Reader, Rule};
 use super::{World, oldest_first, status};
 use crate::kubernetes::desk::Status;
 use crate::kubernetes::draft::Draft;

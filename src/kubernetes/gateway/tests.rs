@@ -19,6 +19,7 @@ struct Cluster {
 /// What it comes to.
 struct Outcome {
     part: Part,
+    notes: Vec<crate::kubernetes::part::Note>,
     statuses: Vec<Status>,
 }
 
@@ -120,8 +121,12 @@ impl Cluster {
             &mut draft,
             "now",
         );
-        let (part, _) = draft.finish();
-        Outcome { part, statuses }
+        let (part, notes) = draft.finish();
+        Outcome {
+            part,
+            notes,
+            statuses,
+        }
     }
 }
 
@@ -400,6 +405,8 @@ fn what_cannot_be_breaks_only_itself() {
         outcome.goes("shop.test", "/").as_deref(),
         Some("shop/web:http")
     );
+    assert_eq!(outcome.notes[0].reason, "Unreadable");
+    assert_eq!(outcome.notes[0].about.name, Name::new("shop", "odd"));
 }
 
 #[test]

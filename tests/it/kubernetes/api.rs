@@ -369,8 +369,14 @@ pub(super) const SERVICES: &str = "services";
 pub(super) const SECRETS: &str = "secrets";
 pub(super) const LEASES: &str = "leases";
 pub(super) const EVENTS: &str = "events";
+pub(super) const NAMESPACES: &str = "namespaces";
+pub(super) const GATEWAY_CLASSES: &str = "gatewayclasses";
+pub(super) const GATEWAYS: &str = "gateways";
+pub(super) const HTTP_ROUTES: &str = "httproutes";
+pub(super) const GRPC_ROUTES: &str = "grpcroutes";
+pub(super) const GRANTS: &str = "referencegrants";
 
-const KINDS: [(&str, &str, &str); 8] = [
+const KINDS: [(&str, &str, &str); 14] = [
     (SLICES, "EndpointSlice", "discovery.k8s.io/v1"),
     (PODS, "Pod", "v1"),
     (INGRESSES, "Ingress", "networking.k8s.io/v1"),
@@ -379,4 +385,18 @@ const KINDS: [(&str, &str, &str); 8] = [
     (SECRETS, "Secret", "v1"),
     (LEASES, "Lease", "coordination.k8s.io/v1"),
     (EVENTS, "Event", "events.k8s.io/v1"),
+    (NAMESPACES, "Namespace", "v1"),
+    (
+        GATEWAY_CLASSES,
+        "GatewayClass",
+        "gateway.networking.k8s.io/v1",
+    ),
+    (GATEWAYS, "Gateway", "gateway.networking.k8s.io/v1"),
+    (HTTP_ROUTES, "HTTPRoute", "gateway.networking.k8s.io/v1"),
+    (GRPC_ROUTES, "GRPCRoute", "gateway.networking.k8s.io/v1"),
+    (
+        GRANTS,
+        "ReferenceGrant",
+        "gateway.networking.k8s.io/v1beta1",
+    ),
 ];

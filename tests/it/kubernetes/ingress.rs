@@ -9,7 +9,7 @@ use super::api::{Api, CLASSES, INGRESSES, SECRETS, SERVICES, SLICES};
 use crate::support::{Client, Endpoint, Response, Setup, Tidegate, eventually};
 
 /// What everything is called here, as the tests' clients ask for it over TLS.
-const HOST: &str = "shop.test";
+pub(super) const HOST: &str = "shop.test";
 
 fn config(rest: &str) -> String {
     config_with("", "https: https", rest)
@@ -38,7 +38,7 @@ pub(super) fn setup_with(api: &Api, section: &str, ingress: &str, rest: &str) ->
 }
 
 /// A Service with one port, `http`.
-fn service(name: &str) -> Value {
+pub(super) fn service(name: &str) -> Value {
     json!({ "metadata": { "namespace": "shop", "name": name },
         "spec": { "ports": [{ "name": "http", "port": 80 }] } })
 }
@@ -58,7 +58,7 @@ pub(super) fn ingress(name: &str, class: &str, paths: &[(&str, &str)]) -> Value 
 }
 
 /// An endpoint of a Service.
-fn put(api: &Api, service: &str, endpoint: &Endpoint) {
+pub(super) fn put(api: &Api, service: &str, endpoint: &Endpoint) {
     let address = endpoint.address();
     let conditions: Value = serde_json::from_str(READY).unwrap();
     api.put_of(
@@ -83,7 +83,7 @@ pub(super) fn get(tidegate: &Tidegate, path: &str) -> Response {
 
 /// Waits until a path is answered so.
 #[track_caller]
-fn answers(tidegate: &Tidegate, path: &str, status: u16) -> Response {
+pub(super) fn answers(tidegate: &Tidegate, path: &str, status: u16) -> Response {
     eventually(&format!("{path} is answered {status}"), || {
         let answer = get(tidegate, path);
         (answer.status == status).then_some(answer)
@@ -187,7 +187,7 @@ fn only_ingresses_of_our_classes_are_served() {
 }
 
 /// A certificate for the host, and the Secret with it.
-fn secret(name: &str) -> (String, Value) {
+pub(super) fn secret(name: &str) -> (String, Value) {
     use base64::Engine as _;
     let made = rcgen::generate_simple_self_signed([HOST.to_owned()]).unwrap();
     let data = |text: String| base64::engine::general_purpose::STANDARD.encode(text);

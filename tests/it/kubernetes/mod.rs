@@ -1,6 +1,7 @@
 //! Endpoint slices from an API server: P8 and P9 where the source is Kubernetes.
 
 mod api;
+mod gateway;
 mod ingress;
 mod pods;
 mod rollouts;

@@ -53,10 +53,15 @@ impl Target {
     fn of(path: &str) -> Option<Self> {
         let mut parts = path.split('/').skip(1);
         let skipped = if parts.next()? == "api" { 1 } else { 2 };
-        let mut parts = parts.skip(skipped).peekable();
-        let namespace = (parts.peek() == Some(&"namespaces"))
-            .then(|| parts.nth(1).map(ToOwned::to_owned))
-            .flatten();
+        let parts: Vec<_> = parts.skip(skipped).collect();
+        let (namespace, parts) = match &parts[..] {
+            // A namespace is an object, too.
+            ["namespaces", namespace, rest @ ..] if !rest.is_empty() => {
+                (Some((*namespace).to_owned()), rest)
+            }
+            parts => (None, parts),
+        };
+        let mut parts = parts.iter().copied();
         let plural = parts.next()?;
         let (plural, ..) = KINDS.iter().find(|(known, ..)| *known == plural)?;
         Some(Self {
