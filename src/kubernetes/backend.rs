@@ -42,29 +42,32 @@ impl Fault {
     }
 }
 
-impl fmt::Display for Fault {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Fault {
+    /// What is wrong, without what follows from it: that is not the same everywhere.
+    pub(super) fn what(&self) -> String {
         match self {
-            Self::NoService(name) => write!(
-                out,
-                "service {name} does not exist; requests are answered 503 until it does"
-            ),
-            Self::NoPort { service, port } => write!(
-                out,
-                "service {service} has no port {}; requests are answered 503 until it has",
-                Word(port)
-            ),
-            Self::NotTcp { service, port } => write!(
-                out,
-                "port {} of service {service} is not TCP; requests are answered 503",
-                Word(port)
-            ),
-            Self::ExternalName(name) => write!(
-                out,
-                "service {name} is of type ExternalName, which is not followed: its name could lead anywhere; requests are \
-                 answered 503"
+            Self::NoService(name) => format!("service {name} does not exist"),
+            Self::NoPort { service, port } => {
+                format!("service {service} has no port {}", Word(port))
+            }
+            Self::NotTcp { service, port } => {
+                format!("port {} of service {service} is not TCP", Word(port))
+            }
+            Self::ExternalName(name) => format!(
+                "service {name} is of type ExternalName, which is not followed: its name could lead anywhere"
             ),
         }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let until = match self {
+            Self::NoService(_) => " until it does",
+            Self::NoPort { .. } => " until it has",
+            Self::NotTcp { .. } | Self::ExternalName(_) => "",
+        };
+        write!(out, "{}; requests are answered 503{until}", self.what())
     }
 }
 

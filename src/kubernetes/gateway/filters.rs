@@ -43,7 +43,7 @@ impl Rule {
                         ..
                     },
                 ) => {
-                    changes.host.clone_from(&it.hostname);
+                    changes.host = it.hostname.as_deref().map(hostname).transpose()?;
                     changes.path = new_path(it.path.as_ref(), path)?;
                 }
                 (
@@ -103,6 +103,15 @@ fn edits(
     })
 }
 
+/// The API server has looked at it, for all that is known; nothing else may come into a head.
+fn hostname(text: &str) -> Result<String, String> {
+    let known = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.');
+    if text.is_empty() || !text.bytes().all(known) {
+        return Err(format!("hostname {text:?} is none"));
+    }
+    Ok(text.to_ascii_lowercase())
+}
+
 fn new_path(modifier: Option<&PathModifier>, path: &Path) -> Result<Option<NewPath>, String> {
     let Some(modifier) = modifier else {
         return Ok(None);
@@ -138,7 +147,7 @@ fn redirect(it: &RequestRedirect, path: &Path, port: u16) -> Result<Redirect, St
     let code = it.status_code.unwrap_or(302);
     Ok(Redirect {
         scheme,
-        host: it.hostname.clone(),
+        host: it.hostname.as_deref().map(hostname).transpose()?,
         // The listener's own, as the client knows it, unless the scheme has another.
         port: it.port.or((scheme.is_none()).then_some(port)),
         path: new_path(it.path.as_ref(), path)?,

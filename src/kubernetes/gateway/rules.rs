@@ -152,7 +152,7 @@ impl Reader<'_> {
                 let found = resolve(self.world.services, &name, &port, self.world.pods);
                 match found.fault {
                     None => Ok(found.service),
-                    Some(fault) => Err(("BackendNotFound", fault.to_string())),
+                    Some(fault) => Err(("BackendNotFound", fault.what())),
                 }
             }
             Some(fault) => Err(fault),
@@ -160,7 +160,7 @@ impl Reader<'_> {
         match found {
             Ok(service) => Some(self.speaking(service)),
             Err((reason, text)) => {
-                let text = text.replace("503", "500");
+                let text = format!("{text}; its share is answered 500");
                 if !self
                     .faults
                     .references

@@ -23,7 +23,7 @@ struct Outcome {
     statuses: Vec<Status>,
 }
 
-fn gateway(listeners: Value) -> Value {
+fn gateway(listeners: &Value) -> Value {
     json!({
         "metadata": { "namespace": "shop", "name": "gate", "generation": 3, "resourceVersion": "5" },
         "spec": { "gatewayClassName": "tidegate", "listeners": listeners },
@@ -35,7 +35,7 @@ fn plain() -> Value {
     json!({ "name": "web", "port": 80, "protocol": "HTTP" })
 }
 
-fn route(name: &str, rules: Value) -> Value {
+fn route(name: &str, rules: &Value) -> Value {
     json!({
         "metadata": { "namespace": "shop", "name": name, "generation": 7 },
         "spec": { "parentRefs": [{ "name": "gate" }], "hostnames": ["shop.test"], "rules": rules },
@@ -47,7 +47,7 @@ fn to(service: &str) -> Value {
 }
 
 /// With more keys in its spec, or others.
-fn with(mut object: Value, keys: Value) -> Value {
+fn with(mut object: Value, keys: &Value) -> Value {
     for (key, value) in keys.as_object().unwrap() {
         object["spec"][key] = value.clone();
     }
@@ -185,8 +185,8 @@ fn conditions(all: &Value) -> Vec<String> {
 #[test]
 fn a_route_goes_where_it_says_and_everybody_is_told() {
     let outcome = Cluster {
-        gateways: vec![gateway(json!([plain()]))],
-        http: vec![route("main", json!([
+        gateways: vec![gateway(&json!([plain()]))],
+        http: vec![route("main", &json!([
             { "backendRefs": to("web") },
             { "matches": [{ "path": { "type": "Exact", "value": "/api" } },
                 { "headers": [{ "name": "X-Canary", "value": "on" }], "queryParams": [{ "name": "v", "value": "2" }] }],
@@ -252,9 +252,9 @@ fn a_route_goes_where_it_says_and_everybody_is_told() {
 #[test]
 fn what_is_said_already_is_not_said_again() {
     let cluster = |parents: Value| Cluster {
-        gateways: vec![gateway(json!([plain()]))],
+        gateways: vec![gateway(&json!([plain()]))],
         http: vec![{
-            let mut object = route("main", json!([{ "backendRefs": to("web") }]));
+            let mut object = route("main", &json!([{ "backendRefs": to("web") }]));
             object["status"] = json!({ "parents": parents });
             object
         }],
@@ -294,8 +294,8 @@ fn what_cannot_be_breaks_only_itself() {
             rule[key] = value.clone();
         }
         Cluster {
-            gateways: vec![gateway(json!([plain()]))],
-            http: vec![route("main", json!([rule, { "backendRefs": to("api") }]))],
+            gateways: vec![gateway(&json!([plain()]))],
+            http: vec![route("main", &json!([rule, { "backendRefs": to("api") }]))],
             ..Cluster::default()
         }
         .reads()
@@ -393,10 +393,10 @@ fn what_cannot_be_breaks_only_itself() {
     }
     // A spec that cannot be read is passed over, and nobody else.
     let outcome = Cluster {
-        gateways: vec![gateway(json!([plain()]))],
+        gateways: vec![gateway(&json!([plain()]))],
         http: vec![
-            with(route("odd", json!([])), json!({ "rules": "none" })),
-            route("main", json!([{ "backendRefs": to("web") }])),
+            with(route("odd", &json!([])), &json!({ "rules": "none" })),
+            route("main", &json!([{ "backendRefs": to("web") }])),
         ],
         ..Cluster::default()
     }
@@ -413,10 +413,10 @@ fn what_cannot_be_breaks_only_itself() {
 fn filters_are_what_the_action_does() {
     let act = |matched: Value, filter: Value| {
         let outcome = Cluster {
-            gateways: vec![gateway(json!([plain()]))],
+            gateways: vec![gateway(&json!([plain()]))],
             http: vec![route(
                 "main",
-                json!([{ "matches": [matched], "filters": [filter], "backendRefs": to("web") }]),
+                &json!([{ "matches": [matched], "filters": [filter], "backendRefs": to("web") }]),
             )],
             ..Cluster::default()
         }
@@ -469,8 +469,8 @@ fn calls_of_grpc_are_paths_to_endpoints_that_speak_http2() {
         { "method": { "method": "Lonely" } },
     ], "backendRefs": to("web") }]);
     let outcome = Cluster {
-        gateways: vec![gateway(json!([plain()]))],
-        grpc: vec![route("calls", rules)],
+        gateways: vec![gateway(&json!([plain()]))],
+        grpc: vec![route("calls", &rules)],
         ..Cluster::default()
     }
     .reads();
@@ -499,17 +499,17 @@ fn a_route_attaches_where_it_may() {
           "allowedRoutes": { "kinds": [{ "kind": "GRPCRoute" }], "namespaces": { "from": "All" } } },
     ]);
     let attach = |parent: Value, namespace: &str, hostnames: Value| {
-        let mut object = route("main", json!([{ "backendRefs": to("web") }]));
+        let mut object = route("main", &json!([{ "backendRefs": to("web") }]));
         object["metadata"]["namespace"] = json!(namespace);
         let mut parent = parent;
         parent["name"] = json!("gate");
         parent["namespace"] = json!("shop");
         let object = with(
             object,
-            json!({ "parentRefs": [parent], "hostnames": hostnames }),
+            &json!({ "parentRefs": [parent], "hostnames": hostnames }),
         );
         let outcome = Cluster {
-            gateways: vec![gateway(listeners.clone())],
+            gateways: vec![gateway(&listeners)],
             http: vec![object],
             ..Cluster::default()
         }
@@ -607,10 +607,10 @@ fn a_route_attaches_where_it_may() {
 #[test]
 fn a_grant_lets_a_route_use_another_namespace() {
     let cluster = |grant: Value| Cluster {
-        gateways: vec![gateway(json!([plain()]))],
+        gateways: vec![gateway(&json!([plain()]))],
         http: vec![route(
             "main",
-            json!([{ "backendRefs": [{ "name": "far", "namespace": "other", "port": 80 }] }]),
+            &json!([{ "backendRefs": [{ "name": "far", "namespace": "other", "port": 80 }] }]),
         )],
         grants: vec![json!({ "metadata": { "namespace": "other", "name": "let" }, "spec": grant })],
         ..Cluster::default()
@@ -689,7 +689,7 @@ fn a_listener_is_served_by_the_one_that_is_for_its_port() {
             "Accepted=False UnsupportedValue",
         ),
         (
-            json!({ "name": "x", "port": 80, "protocol": "HTTPS", "tls": tls(own.clone()) }),
+            json!({ "name": "x", "port": 80, "protocol": "HTTPS", "tls": tls(own) }),
             false,
             "Accepted=False PortUnavailable",
         ),
@@ -711,7 +711,7 @@ fn a_listener_is_served_by_the_one_that_is_for_its_port() {
     ];
     for (listener, is_served, told) in cases {
         let outcome = Cluster {
-            gateways: vec![gateway(json!([listener]))],
+            gateways: vec![gateway(&json!([listener]))],
             ..Cluster::default()
         }
         .reads();
@@ -729,7 +729,7 @@ fn a_listener_is_served_by_the_one_that_is_for_its_port() {
     }
     let two = |other: Value| {
         let outcome = Cluster {
-            gateways: vec![gateway(json!([plain(), other]))],
+            gateways: vec![gateway(&json!([plain(), other]))],
             ..Cluster::default()
         }
         .reads();
@@ -755,12 +755,12 @@ fn a_listener_is_served_by_the_one_that_is_for_its_port() {
 #[test]
 fn of_two_routes_that_ask_the_same_the_oldest_has_it() {
     let aged = |name: &str, service: &str, created: &str| {
-        let mut object = route(name, json!([{ "backendRefs": to(service) }]));
+        let mut object = route(name, &json!([{ "backendRefs": to(service) }]));
         object["metadata"]["creationTimestamp"] = json!(created);
         object
     };
     let outcome = Cluster {
-        gateways: vec![gateway(json!([plain()]))],
+        gateways: vec![gateway(&json!([plain()]))],
         http: vec![
             aged("a", "web", "2026-02-01T00:00:00Z"),
             aged("b", "api", "2026-01-01T00:00:00Z"),
