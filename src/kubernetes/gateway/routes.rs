@@ -214,6 +214,11 @@ impl<'r> Route<'r> {
                     }
                     broken()
                 });
+                // A redirect leads to none of them, and neither does what is broken.
+                let services: &[_] = match action.services().next() {
+                    Some(_) => &rule.services,
+                    None => &[],
+                };
                 for host in hosts {
                     let matcher = Matcher {
                         conditions: Conditions {
@@ -223,7 +228,7 @@ impl<'r> Route<'r> {
                         ..Matcher::new(host.clone(), path.clone())
                     };
                     // The oldest has what two ask for.
-                    let _ = draft.lead(matcher, action.clone(), &rule.services, &owner);
+                    let _ = draft.lead(matcher, action.clone(), services, &owner);
                 }
             }
         }

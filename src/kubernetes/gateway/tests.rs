@@ -793,7 +793,89 @@ fn covers(host: &Host, name: &str) -> bool {
     }
 }
 
+/// A route with something of everything.
+fn rich() -> Value {
+    let rule = json!({
+        "matches": [{
+            "path": { "type": "PathPrefix", "value": "/rich" },
+            "headers": [{ "type": "Exact", "name": "x-a", "value": "1" }],
+            "queryParams": [{ "name": "v", "value": "2" }],
+            "method": "GET",
+        }],
+        "filters": [
+            { "type": "RequestHeaderModifier", "requestHeaderModifier": {
+                "set": [{ "name": "x-b", "value": "1" }], "add": [], "remove": ["x-c"] } },
+            { "type": "URLRewrite", "urlRewrite": { "hostname": "a.test",
+                "path": { "type": "ReplacePrefixMatch", "replacePrefixMatch": "/b" } } },
+            { "type": "RequestRedirect", "requestRedirect": { "scheme": "https", "port": 1, "statusCode": 301 } },
+        ],
+        "backendRefs": [{ "group": "", "kind": "Service", "namespace": "shop", "name": "web", "port": 80, "weight": 2 }],
+        "timeouts": { "request": "1s" },
+    });
+    let mut route = route("rich", &json!([rule]));
+    route["spec"]["parentRefs"][0]["sectionName"] = json!("web");
+    route["spec"]["parentRefs"][0]["port"] = json!(80);
+    route
+}
+
+/// The pointers to everything below a value.
+fn pointers(value: &Value, at: &str, found: &mut Vec<String>) {
+    let mut below = |key: &str, value: &Value| {
+        let at = format!("{at}/{key}");
+        pointers(value, &at, found);
+        found.push(at);
+    };
+    match value {
+        Value::Object(entries) => entries.iter().for_each(|(key, it)| below(key, it)),
+        Value::Array(items) => items
+            .iter()
+            .enumerate()
+            .for_each(|(n, it)| below(&n.to_string(), it)),
+        _ => {}
+    }
+}
+
 proptest! {
+    #[test]
+    fn an_odd_object_harms_no_other(
+        places in prop::collection::vec(any::<prop::sample::Index>(), 1..3),
+        with in prop::sample::select(vec![
+            json!(null), json!(1), json!(-1), json!(99_999), json!(""), json!("x y"), json!("*"), json!("/a?b#c"),
+            json!("\r\n"), json!([]), json!([null]), json!({}), json!(true),
+        ]),
+        of_the_gateway: bool,
+    ) {
+        let mut odd = if of_the_gateway {
+            let mut gate = gateway(&json!([{ "name": "tls", "port": 443, "protocol": "HTTPS", "hostname": "*.test",
+                "tls": { "mode": "Terminate", "certificateRefs": [{ "name": "cert", "namespace": "shop", "kind": "Secret" }] },
+                "allowedRoutes": { "namespaces": { "from": "Selector", "selector": { "matchExpressions": [
+                    { "key": "team", "operator": "In", "values": ["a"] }] } }, "kinds": [{ "kind": "HTTPRoute" }] } }]));
+            gate["metadata"]["name"] = json!("odd");
+            gate
+        } else {
+            rich()
+        };
+        for place in places {
+            let mut all = Vec::new();
+            pointers(&odd["spec"], "", &mut all);
+            if !all.is_empty() {
+                let at = &all[place.index(all.len())];
+                *odd["spec"].pointer_mut(at).unwrap() = with.clone();
+            }
+        }
+        let (gateways, https) = if of_the_gateway { (vec![odd], vec![]) } else { (vec![], vec![odd]) };
+        let outcome = Cluster {
+            gateways: [gateways, vec![gateway(&json!([plain()]))]].concat(),
+            http: [https, vec![route("main", &json!([{ "backendRefs": to("web") }]))]].concat(),
+            ..Cluster::default()
+        }
+        .reads();
+        let goes = outcome.goes("shop.test", "/other");
+        prop_assert_eq!(goes.as_deref(), Some("shop/web:http"));
+        let told = outcome.told("HTTPRoute", "main");
+        prop_assert_eq!(told, ["Accepted=True Accepted", "ResolvedRefs=True ResolvedRefs"]);
+    }
+
     #[test]
     fn common_hosts_are_those_that_both_cover(one in some_host(), other in some_host(), name in some_host()) {
         prop_assume!(!name.starts_with('*'));
