@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use kube::{Client, Config, Error};
+use tokio::time::timeout;
 
-use super::watch::Place;
+use super::place::Place;
 
 /// Why the API server could not be asked.
 #[derive(Debug, thiserror::Error)]
@@ -105,6 +106,13 @@ fn grant<'v>(verb: &&'v str) -> &'v str {
     }
 }
 
+/// Waits for an answer, up to a bound.
+pub(super) async fn within<T>(answer: impl Future<Output = T>) -> Result<T, ApiError> {
+    timeout(ANSWER, answer)
+        .await
+        .map_err(|_| ApiError::Silent(ANSWER))
+}
+
 /// The innermost cause says most, and is seldom in the outermost one's words.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut innermost = error;
@@ -116,3 +124,6 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 /// A server that is there answers long before.
 const CONNECT: Duration = Duration::from_secs(5);
+
+/// How long an answer may take.
+const ANSWER: Duration = Duration::from_secs(10);

@@ -23,7 +23,7 @@ use super::gateway::{self, Gateway, GatewayClass, GrpcRoute, HttpRoute, Referenc
 use super::ingress::{self, World};
 use super::objects::{Follow, Objects};
 use super::part::{Known, Note, Part, Publish, Settings};
-use super::watch::Place;
+use super::place::Place;
 
 /// What is watched, and what was last made of it.
 struct Controller {

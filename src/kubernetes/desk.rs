@@ -17,12 +17,12 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
-use super::api::{ApiError, client, sort};
+use super::api::{ApiError, client, sort, within};
 use super::lease::Lease;
 use super::objects::Name;
 use super::part::{LeaseSettings, Note};
 use super::pause::Pause;
-use super::watch::{Place, within};
+use super::place::Place;
 
 /// A status that an object should have and has not.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

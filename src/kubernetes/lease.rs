@@ -15,9 +15,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
-use super::api::{ApiError, sort};
+use super::api::{ApiError, sort, within};
 use super::part::LeaseSettings;
-use super::watch::{Place, within};
+use super::place::Place;
 
 /// A lease as one replica sees it.
 #[derive(Debug)]

@@ -28,6 +28,7 @@ mod mirror;
 mod objects;
 mod part;
 mod pause;
+mod place;
 mod pods;
 mod reflector;
 mod slice;

@@ -12,7 +12,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::warn;
 
-use super::watch::{Kind, Place, Seen, Watch};
+use super::place::{Kind, Place};
+use super::watch::{Seen, Watch};
 
 /// What an object is called: its namespace, empty when it is in none, and its name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -12,9 +12,10 @@ use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
 use super::mirror::{Changed, Mirror};
+use super::place::Place;
 use super::pods::{Leaving, PodMeta};
 use super::slice::Slice;
-use super::watch::{Place, Seen, Watch};
+use super::watch::{Seen, Watch};
 use crate::discovery::{Heard, Observation, Port};
 
 /// Who listens to a service.

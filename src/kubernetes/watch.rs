@@ -6,7 +6,6 @@
 //! [`SILENCE`] is dead), or silent because the server went back in time, as after a restore (the versions of an otherwise
 //! silent watch are compared). Whatever was missed all the same is made good by a list every [`RESYNC`].
 
-use std::fmt;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -14,13 +13,13 @@ use futures_util::stream::BoxStream;
 use k8s_openapi::NamespaceResourceScope;
 use kube::api::{ListParams, WatchEvent, WatchParams};
 use kube::{Api, Client, Resource, ResourceExt};
-use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::debug;
 
-use super::api::{ApiError, client, refused, sort};
+use super::api::{ApiError, client, refused, sort, within};
 use super::pause::Pause;
+use super::place::{Kind, Place};
 
 /// What was seen.
 #[derive(Debug)]
@@ -35,23 +34,6 @@ pub(super) enum Seen<K> {
     Same,
     /// Nothing can be seen, and why.
     Nothing(String),
-}
-
-/// Where objects are.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum Place {
-    Namespace(String),
-    /// In every namespace, or in none.
-    Cluster,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Namespace(name) => write!(out, "in namespace {name}"),
-            Self::Cluster => out.write_str("in the whole cluster"),
-        }
-    }
 }
 
 /// A list and watch that goes on until its listener is gone.
@@ -92,17 +74,6 @@ impl From<Unheard> for Halt {
     fn from(_: Unheard) -> Self {
         Self::Unheard
     }
-}
-
-/// A kind of object that can be watched.
-pub(super) trait Kind:
-    Resource<DynamicType = ()> + Clone + fmt::Debug + DeserializeOwned + Send + 'static
-{
-}
-
-impl<K> Kind for K where
-    K: Resource<DynamicType = ()> + Clone + fmt::Debug + DeserializeOwned + Send + 'static
-{
 }
 
 impl<K: Kind + Resource<Scope = NamespaceResourceScope>> Watch<K> {
@@ -402,21 +373,11 @@ fn wants_a_list(error: &ApiError) -> bool {
     }
 }
 
-/// Waits for an answer, up to a bound.
-pub(super) async fn within<T>(answer: impl Future<Output = T>) -> Result<T, ApiError> {
-    timeout(ANSWER, answer)
-        .await
-        .map_err(|_| ApiError::Silent(ANSWER))
-}
-
 /// How long a watch is asked to last, in seconds; drawn, so that many do not end together.
 const PERIOD: std::ops::Range<u32> = 35..45;
 
 /// A watch that has said nothing for this long, not even its end, is dead.
 const SILENCE: Duration = Duration::from_secs(50);
-
-/// How long an answer may take.
-const ANSWER: Duration = Duration::from_secs(10);
 
 /// After so long everything is listed again.
 const RESYNC: Duration = Duration::from_secs(280);
