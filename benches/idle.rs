@@ -105,8 +105,9 @@ fn cost(
         stream.set_read_timeout(Some(PATIENCE))?;
         wrap(stream)
     };
-    // What the first one brings about is not the price of one.
+    // What the first one brings about is not the price of one; and whatever came before has to be over.
     ask(&mut connect()?)?;
+    be_idle(*options.idle);
     let before = resident(contender)?;
     let mut clients = Vec::with_capacity(options.clients);
     for number in 0..options.clients {

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs what builds and tests need beside Rust: a C compiler, for the allocator; curl and Python, for the tests against
-# clients and servers that others wrote (tests/it/real), and in target/real what these import. Debian and its kin; elsewhere
-# it says what is missing. Quick when everything is there. With `build` it stops at what a build needs.
+# clients and servers that others wrote (tests/it/real), and in target/real what these import; valgrind and h2load, to count
+# instructions (benches/instructions.rs). Debian and its kin; elsewhere it says what is missing. Quick when everything is
+# there. With `build` it stops at what a build needs.
 set -eu
 cd "$(dirname "$0")/.."
 if ! command -v cargo >/dev/null 2>&1; then
@@ -15,6 +16,8 @@ if [ "${1-}" != build ]; then
     command -v curl >/dev/null 2>&1 || missing="$missing curl"
     python3 -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 10))' >/dev/null 2>&1 ||
         missing="$missing python3 python3-venv ca-certificates"
+    command -v valgrind >/dev/null 2>&1 || missing="$missing valgrind"
+    command -v h2load >/dev/null 2>&1 || missing="$missing nghttp2-client"
 fi
 if [ -n "$missing" ]; then
     if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null 2>&1; then
