@@ -5,6 +5,7 @@ mod gateway;
 mod ingress;
 mod pods;
 mod rollouts;
+mod scale;
 mod writes;
 
 use std::time::Duration;
