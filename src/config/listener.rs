@@ -127,7 +127,8 @@ fn timeouts(item: &Item<'_>) -> Option<Timeouts> {
 fn limits(item: &Item<'_>) -> Option<Limits> {
     let mut keys = item.mapping()?;
     let mut limits = Limits::default();
-    // hyper reads into no less than 8 KiB, and `http` keeps no target beyond 64 KiB.
+    // Every client may send 8 KiB (RFC 9110, section 4.1, asks for as much of a target alone), and `http` keeps no target
+    // beyond 64 KiB.
     take(
         &mut limits.header_bytes,
         keys.optional("header_size"),

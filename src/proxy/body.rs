@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use hyper::body::{Frame, SizeHint};
+use http_body::{Frame, SizeHint};
 use thiserror::Error;
 use tokio::time::Instant;
 
@@ -42,7 +42,7 @@ enum Inner {
     Passing(Box<Passage>),
 }
 
-/// Why a body broke off. hyper closes the connection on it, so that nothing incomplete looks whole.
+/// Why a body broke off. Its connection or stream ends with it, so that nothing incomplete looks whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("{0}")]
 pub struct Broken(&'static str);
@@ -117,7 +117,6 @@ const UPSTREAM_CLOSED: (&str, &str) = (
     "the endpoint closed the connection before the body's end",
 );
 const IDLE: (&str, &str) = ("idle_timeout", "nothing came for too long");
-const UPLOAD_BROKE: (&str, &str) = ("client_closed", "the client ended the request early");
 
 impl Body {
     /// No body.
@@ -157,9 +156,7 @@ impl Body {
             Length::Sized(length) => SizeHint::with_exact(length),
             Length::Chunked | Length::UntilClose => SizeHint::default(),
         };
-        // What has announced its length can only end there.
-        let kind = size.exact().map_or(passing.kind, |_| Kind::Body);
-        let ends = match kind {
+        let ends = match passing.kind {
             Kind::Body => None,
             Kind::EventStream => {
                 let endless = pool::Kind::Events;
@@ -273,8 +270,8 @@ impl Passage {
             frame => frame,
         };
         if let Poll::Ready(Some(Err(broken))) = frame {
-            // hyper drops what it has not flushed when a body breaks off. One turn later it has: the client sees a head and
-            // an incomplete body, and not a connection that closed without an answer, which it would take for a retry.
+            // h2 drops what it has not written when a stream is reset. One turn later it has: the client sees a head and an
+            // incomplete body, and not a stream that ended without an answer, which it would take for a retry.
             self.broken = Some(broken);
             cx.waker().wake_by_ref();
             return Poll::Pending;
@@ -292,11 +289,12 @@ impl Passage {
             return Poll::Ready(None);
         };
         if !live.upload.is_over()
-            && let Poll::Ready(Err(UploadError::Client(_))) =
+            && let Poll::Ready(Err(UploadError::Client(failure))) =
                 live.upload
                     .poll(cx, &mut live.connection, &self.passing.downstream)
         {
-            return Poll::Ready(Some(Err(self.breaks(UPLOAD_BROKE))));
+            let why = (failure.code(), failure.reason());
+            return Poll::Ready(Some(Err(self.breaks(why))));
         }
         match live.connection.poll_piece(cx) {
             Poll::Pending => Poll::Pending,

@@ -75,7 +75,7 @@ fn of_the_message(parts: &Parts, present: Present) -> HeaderMap {
     let tokens = tokens(&parts.headers, present);
     let mut fields = HeaderMap::with_capacity(parts.headers.len());
     for (name, value) in &parts.headers {
-        if *name != CONNECTION && !tokens.contains(name) {
+        if *name != CONNECTION && !tokens.contains(name.as_str()) {
             fields.append(name, value.clone());
         }
     }

@@ -4,10 +4,10 @@ use std::fmt;
 
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use super::account::Account;
-use super::{Body, close_after};
+use super::{Answer, Body};
 use crate::ending::{Grpc, grpc_message};
 
 /// The status of gRPC that says: try again, elsewhere.
@@ -216,7 +216,7 @@ impl Failure {
     }
 
     /// The response, and the end of the request's account.
-    pub(super) fn respond(self, account: Account, parts: &Parts) -> Response<Body> {
+    pub(super) fn respond(self, account: Account, parts: &Parts) -> Answer {
         if Grpc::of(&parts.headers).is_some() {
             return self.respond_grpc(account, parts);
         }
@@ -226,41 +226,36 @@ impl Failure {
         } else {
             text.len()
         };
-        let mut response = Response::new(Body::text(text));
-        *response.status_mut() = self.status();
-        let headers = response.headers_mut();
-        headers.insert(
+        let mut fields = HeaderMap::new();
+        fields.insert(
             CONTENT_TYPE,
             HeaderValue::from_static("text/plain; charset=utf-8"),
         );
         if self.status() == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            fields.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         if let Self::NotAllowed(_) = self {
-            headers.insert(
+            fields.insert(
                 ALLOW,
                 HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE"),
             );
         }
-        if self.closes() || parts.method == Method::CONNECT {
-            close_after(&mut response);
-        }
         account.failed(self, self.status(), length as u64);
-        response
+        let mut answer = Answer::new(self.status(), fields, Body::text(text));
+        answer.close = self.closes() || parts.method == Method::CONNECT;
+        answer
     }
 
     /// A response of trailers alone, which is what gRPC has for a call that nobody took.
-    fn respond_grpc(self, account: Account, parts: &Parts) -> Response<Body> {
-        let mut response = Response::new(Body::empty());
-        let headers = response.headers_mut();
+    fn respond_grpc(self, account: Account, parts: &Parts) -> Answer {
+        let mut fields = HeaderMap::new();
         if let Some(kind) = parts.headers.get(CONTENT_TYPE) {
-            headers.insert(CONTENT_TYPE, kind.clone());
+            fields.insert(CONTENT_TYPE, kind.clone());
         }
-        add_grpc_status(headers, self.grpc_status(), self.reason());
-        if self.closes() || parts.method == Method::CONNECT {
-            close_after(&mut response);
-        }
+        add_grpc_status(&mut fields, self.grpc_status(), self.reason());
         account.failed(self, StatusCode::OK, 0);
-        response
+        let mut answer = Answer::new(StatusCode::OK, fields, Body::empty());
+        answer.close = self.closes() || parts.method == Method::CONNECT;
+        answer
     }
 }

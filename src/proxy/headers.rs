@@ -16,7 +16,7 @@ use super::upgrade::Wish;
 use super::upload::Framing;
 use super::{Downstream, Underscores};
 use crate::endpoint::Endpoint;
-use crate::pool::h1::{ConnectionTokens, is_hop_by_hop};
+use crate::http1::{ConnectionTokens, is_hop_by_hop};
 use crate::telemetry::Client;
 
 pub(super) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -82,7 +82,7 @@ pub(super) fn write_request(
         let is_dropped = drops && name.as_str().contains('_');
         let is_special = last.wish.and_then(|wish| wish.passes_on(name));
         let goes_on = is_special.unwrap_or_else(|| is_passed_on(name, trusted));
-        if goes_on && !tokens.contains(name) && !is_dropped {
+        if goes_on && !tokens.contains(name.as_str()) && !is_dropped {
             put(
                 out,
                 &[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"],
@@ -124,7 +124,7 @@ fn write_cookie(out: &mut BytesMut, headers: &HeaderMap) {
 
 /// Whether a field of the client's is passed on as it is. Framing is rebuilt, never copied.
 pub(super) fn is_passed_on(name: &HeaderName, trusted: bool) -> bool {
-    if matches!(*name, HOST | CONTENT_LENGTH | EXPECT) || is_hop_by_hop(name) {
+    if matches!(*name, HOST | CONTENT_LENGTH | EXPECT) || is_hop_by_hop(name.as_str()) {
         return false;
     }
     match name.as_str() {
@@ -252,7 +252,8 @@ fn put_v4(out: &mut BytesMut, ip: Ipv4Addr) {
 }
 
 /// Whether whoever sent a message reads trailers.
-pub(super) fn takes_trailers(headers: &HeaderMap) -> bool {
+#[must_use]
+pub fn takes_trailers(headers: &HeaderMap) -> bool {
     headers.get_all(TE).iter().any(|te| {
         te.as_bytes()
             .split(|b| *b == b',')

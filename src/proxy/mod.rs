@@ -5,6 +5,7 @@
 
 mod account;
 mod admit;
+mod answer;
 mod body;
 mod change;
 mod choice;
@@ -34,17 +35,19 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONNECTION, SET_COOKIE, TRAILER};
+use http::header::{SET_COOKIE, TRAILER};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response};
+use http::{HeaderMap, HeaderValue, Method, Request};
 use http_body::Body as _;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-pub use body::Body;
+pub use answer::Answer;
+pub use body::{Body, Broken};
 pub use failure::Failure;
-pub use inbound::Inbound;
+pub use headers::takes_trailers;
+pub use inbound::{BrokenOff, Inbound};
 pub use pin::Pins;
 pub use refusal::Refusal;
 pub use tunnel::{ByteStream, Parting, Tunnel};
@@ -53,6 +56,7 @@ use crate::clock::{Clock, Task};
 use crate::ending::{Grpc, Kind};
 use crate::net::Network;
 use crate::pool::Pool;
+use crate::pool::h1::Length;
 use crate::snapshot::{Reader, Service};
 use crate::telemetry::{AccessLog, WorkerMetrics};
 use account::Account;
@@ -142,7 +146,7 @@ pub struct Downstream {
     pub uploading: Cell<bool>,
     /// Uploads that go on after their response has ended: the connection is not idle, though its next request may come.
     pub tails: Cell<u32>,
-    /// What is wrong with the bytes that the request came in, though hyper took them.
+    /// What is wrong with the bytes that the request came in, though it could be made out.
     pub flaw: Cell<Option<Failure>>,
     /// What its bytes are for, once a switch of protocols has been answered.
     pub tunnel: RefCell<Option<Box<Tunnel>>>,
@@ -268,7 +272,7 @@ impl Proxy {
         self: &Rc<Self>,
         request: Request<Inbound>,
         downstream: &Rc<Downstream>,
-    ) -> Response<Body> {
+    ) -> Answer {
         let started = self.clock.now();
         let (parts, incoming) = request.into_parts();
         let mut account = Account::begin(self, downstream, &parts, started);
@@ -334,12 +338,10 @@ impl Proxy {
             Ok((answered, attempt)) => self.respond(flow, answered, attempt),
             Err(failure) => {
                 let goes_on = flow.upload.goes_on();
-                let mut response = failure.respond(flow.account, &parts);
-                if goes_on {
-                    // The rest of it is read by nobody: over HTTP/1 that ends the connection, which is better known before.
-                    close_after(&mut response);
-                }
-                response
+                let mut answer = failure.respond(flow.account, &parts);
+                // The rest of it is read by nobody: over HTTP/1 that ends the connection, which is better known before.
+                answer.close |= goes_on;
+                answer
             }
         }
     }
@@ -369,10 +371,10 @@ impl Proxy {
         flow: Flow<'_>,
         mut answered: Answered,
         attempt: Attempt,
-    ) -> Response<Body> {
+    ) -> Answer {
         if let Some(wish) = flow.wish.clone() {
-            let head = &answered.head;
-            match wish.is_granted(head.status, &head.headers) {
+            let head = &mut answered.head;
+            match wish.is_granted(head.status, head.fields.map()) {
                 Ok(true) => return self.open(flow, &wish, answered, attempt),
                 Ok(false) => {}
                 Err(failure) => return failure.respond(flow.account, flow.parts),
@@ -386,29 +388,28 @@ impl Proxy {
             .load()
             .note(self.clock.now().saturating_duration_since(flow.started));
         account.answered(answered.head.status);
-        let mut response = Response::new(Body::empty());
-        *response.status_mut() = answered.head.status;
-        *response.headers_mut() = answered.head.headers;
+        let mut answer = Answer::new(answered.head.status, answered.head.fields, Body::empty());
         let is_over = flow.upload.is_over();
         let whole = is_over.then(|| answered.connection.take_whole()).flatten();
-        // How it can end is as the endpoint says, whatever the route makes of its fields.
-        let kind = match &whole {
-            Some(_) => Kind::Body,
-            None => ending_of(flow.parts, flow.target.present(), response.headers()),
+        // How it can end is as the endpoint says, whatever the route makes of its fields. What has announced its length can only
+        // end there.
+        let kind = match answered.head.length {
+            Length::Sized(_) | Length::None => Kind::Body,
+            Length::Chunked | Length::UntilClose => {
+                ending_of(flow.parts, flow.target.present(), answer.fields.map())
+            }
         };
         if let Some(change) = &flow.change {
-            change.answer(response.headers_mut());
+            change.answer(answer.fields.map());
         }
         if flow.downstream.entrance.debug_headers {
-            headers::add_debug(response.headers_mut(), &endpoint, account.attempts());
+            headers::add_debug(answer.fields.map(), &endpoint, account.attempts());
         }
         if let Some(cookie) = cookie {
-            response.headers_mut().append(SET_COOKIE, cookie);
+            answer.fields.map().append(SET_COOKIE, cookie);
         }
-        if flow.parts.method == Method::CONNECT {
-            // What came early was for a tunnel, and must not be taken for a request.
-            close_after(&mut response);
-        }
+        // What came early was for a tunnel, and must not be taken for a request.
+        answer.close = flow.parts.method == Method::CONNECT;
         if let Some(data) = whole {
             // Nothing more can happen to it, so nothing needs to be kept for it.
             account.bytes_in = flow.upload.received();
@@ -417,8 +418,8 @@ impl Proxy {
             if flow.upload.is_whole() {
                 attempt.done(answered.connection, self.clock.now());
             }
-            *response.body_mut() = Body::whole(data);
-            return response;
+            answer.body = Body::whole(data);
+            return answer;
         }
         let passing = body::Passing {
             proxy: self.clone(),
@@ -432,11 +433,10 @@ impl Proxy {
         if passing.kind == Kind::Grpc(Grpc::Plain) && flow.parts.version == http::Version::HTTP_11 {
             // HTTP/1 says before a body what may come behind it.
             let fields = HeaderValue::from_static("grpc-status, grpc-message");
-            response.headers_mut().entry(TRAILER).or_insert(fields);
+            answer.fields.map().entry(TRAILER).or_insert(fields);
         }
-        *response.body_mut() =
-            Body::passing(passing, answered.connection, attempt, flow.upload, account);
-        response
+        answer.body = Body::passing(passing, answered.connection, attempt, flow.upload, account);
+        answer
     }
 }
 
@@ -455,10 +455,3 @@ fn ending_of(parts: &Parts, present: Present, response: &HeaderMap) -> Kind {
 
 /// How often a request that found no endpoint is routed anew: each time the routes may have changed once more.
 const REROUTES_MAX: u32 = 2;
-
-/// Has the connection closed after a response.
-fn close_after(response: &mut Response<Body>) {
-    response
-        .headers_mut()
-        .insert(CONNECTION, HeaderValue::from_static("close"));
-}

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use http::header::LOCATION;
 use http::request::Parts;
-use http::{HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::account::Account;
 use super::headers::{FORWARDED_PROTO, is_trusted};
 use super::inspect::Target;
-use super::{Body, Downstream, Failure, close_after};
+use super::{Answer, Body, Downstream, Failure};
 use crate::route::{Changes, Redirect, Scheme};
 
 /// A route that sends the client elsewhere, and what it changes of the response.
@@ -28,7 +28,7 @@ impl Elsewhere {
         (parts, target): (&Parts, &Target),
         downstream: &Downstream,
         goes_on: bool,
-    ) -> Response<Body> {
+    ) -> Answer {
         if parts.method == Method::CONNECT {
             return Failure::NOT_ALLOWED.respond(account, parts);
         }
@@ -38,18 +38,16 @@ impl Elsewhere {
         };
         let status = StatusCode::from_u16(self.redirect.status.code());
         let status = status.unwrap_or(StatusCode::FOUND);
-        let mut response = Response::new(Body::empty());
-        *response.status_mut() = status;
-        response.headers_mut().insert(LOCATION, location);
+        let mut fields = HeaderMap::new();
+        fields.insert(LOCATION, location);
         if let Some(changes) = self.changes {
-            changes.response.apply(response.headers_mut());
-        }
-        if goes_on {
-            close_after(&mut response);
+            changes.response.apply(&mut fields);
         }
         account.answered(status);
         account.ended(None);
-        response
+        let mut answer = Answer::new(status, fields, Body::empty());
+        answer.close = goes_on;
+        answer
     }
 }
 

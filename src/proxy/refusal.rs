@@ -1,5 +1,5 @@
-//! What is refused before there is a request: broken heads, and heads that do not end. hyper has answered it, or the
-//! connection; here it is counted and logged like every other request.
+//! What is refused before there is a request: broken heads, and heads that do not end. Their connection has answered them;
+//! here they are counted and logged like every other request.
 
 use std::time::{Duration, SystemTime};
 
@@ -22,14 +22,11 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The refusal behind an error of hyper's server; none when a request or response broke off.
+    /// The status that it is answered with, and what the client is told of it.
     #[must_use]
-    pub fn of(error: &hyper::Error) -> Option<Self> {
-        if error.is_parse_too_large() {
-            Some(Self::TooLarge)
-        } else {
-            error.is_parse().then_some(Self::Malformed)
-        }
+    pub const fn status(self) -> (StatusCode, &'static str) {
+        let (status, _, reason) = self.told();
+        (status, reason)
     }
 
     const fn told(self) -> (StatusCode, &'static str, &'static str) {

@@ -51,7 +51,7 @@ impl Proxy {
             ends_here: &|name| {
                 let trusted = headers::is_trusted(downstream);
                 !headers::is_passed_on(name, trusted)
-                    || headers::tokens(&parts.headers, target.present()).contains(name)
+                    || headers::tokens(&parts.headers, target.present()).contains(name.as_str())
             },
         };
         let mut reader = self.reader.borrow_mut();

@@ -39,7 +39,7 @@ pub(super) fn request(
     let drops = downstream.entrance.underscores == Underscores::Drop;
     for (name, value) in fields {
         let is_dropped = drops && name.as_str().contains('_');
-        if is_passed_on(name, trusted) && !tokens.contains(name) && !is_dropped {
+        if is_passed_on(name, trusted) && !tokens.contains(name.as_str()) && !is_dropped {
             headers.append(name, value.clone());
         }
     }

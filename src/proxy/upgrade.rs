@@ -17,14 +17,14 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, PROXY_AUTHORIZATION, SET_COOKIE, TRANSFER_ENCODING, UPGRADE,
 };
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 
 use super::admit::Attempt;
 use super::exchange::Answered;
 use super::handshake::Key;
 use super::present::Present;
 use super::tunnel::{Origin, Tunnel};
-use super::{Body, Failure, Flow, Proxy, choice, headers, inspect};
+use super::{Answer, Body, Failure, Flow, Proxy, choice, headers, inspect};
 use crate::pool::h1::Asked;
 
 /// A tunnel that a request asks for, and may have.
@@ -184,7 +184,7 @@ impl Proxy {
         wish: &Wish,
         answered: Answered,
         attempt: Attempt,
-    ) -> Response<Body> {
+    ) -> Answer {
         let cookie = choice::binding(&flow, &attempt);
         let mut account = flow.account;
         attempt.endpoint().load().note(flow.started.elapsed());
@@ -193,17 +193,14 @@ impl Proxy {
             return Failure::BadResponse("the endpoint switched before it had the request")
                 .respond(account, flow.parts);
         };
-        let mut response = Response::new(Body::empty());
-        *response.headers_mut() = answered.head.headers;
+        let mut fields = answered.head.fields.into_map();
         if let Some(change) = &flow.change {
-            change.answer(response.headers_mut());
+            change.answer(&mut fields);
         }
-        let status = wish.grant(answered.head.status, response.headers_mut());
-        *response.status_mut() = status;
+        let status = wish.grant(answered.head.status, &mut fields);
         account.answered(status);
-        let fields = response.headers_mut();
         if flow.downstream.entrance.debug_headers {
-            headers::add_debug(fields, attempt.endpoint(), account.attempts());
+            headers::add_debug(&mut fields, attempt.endpoint(), account.attempts());
         }
         if let Some(cookie) = cookie {
             fields.append(SET_COOKIE, cookie);
@@ -217,7 +214,7 @@ impl Proxy {
         let mut tunnel = Tunnel::new(origin, (stream, permit), &early, attempt, account);
         tunnel.keep(flow.upload.into_stream());
         flow.downstream.tunnel.replace(Some(Box::new(tunnel)));
-        response
+        Answer::new(status, fields, Body::empty())
     }
 }
 

@@ -13,7 +13,7 @@ use http_body::Body as _;
 use tokio::time::Instant;
 
 use super::present::Present;
-use super::{Downstream, Failure, Inbound, Underscores};
+use super::{BrokenOff, Downstream, Failure, Inbound, Underscores};
 use crate::pool::Connection;
 
 /// How a request's body is framed towards the endpoint.
@@ -133,7 +133,7 @@ impl Upload {
     pub(super) fn into_stream(self) -> Option<RecvStream> {
         match self.incoming {
             Inbound::Http2(stream) => Some(stream),
-            Inbound::Http1(_) => None,
+            Inbound::None | Inbound::Http1(_) => None,
         }
     }
 
@@ -251,7 +251,10 @@ impl Upload {
         loop {
             let frame = match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
                 None => break,
-                Some(Err(_)) => return Poll::Ready(Err(Failure::ClientGone)),
+                Some(Err(BrokenOff::Gone)) => return Poll::Ready(Err(Failure::ClientGone)),
+                Some(Err(BrokenOff::Malformed(why))) => {
+                    return Poll::Ready(Err(Failure::BadRequest(why)));
+                }
                 Some(Ok(frame)) => frame,
             };
             match frame.into_data() {

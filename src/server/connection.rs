@@ -1,31 +1,20 @@
-//! One downstream connection: hyper's protocol or `http2`'s, our time, and a close that destroys nothing.
+//! One downstream connection: the protocol of `http1` or `http2`, our time, and a close that destroys nothing.
 
 use std::cell::{Cell, RefCell};
-use std::convert::Infallible;
-use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::CONNECTION;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
-use hyper::body::{Frame, Incoming, SizeHint};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
-use super::lines::Behind;
 use super::listener::{Entry, earlier};
 use super::wire::{Phase, Watched};
-use super::{Plan, http2};
+use super::{Plan, http1, http2};
 use crate::clock::Task;
 use crate::net::Stream;
-use crate::proxy::{Body, Downstream, Failure, Inbound, Pins, Refusal, Tunnel};
+use crate::proxy::{Downstream, Pins, Refusal};
 
 /// A connection, as its listener knows it.
 #[derive(Debug)]
@@ -42,6 +31,8 @@ pub(super) struct Connection {
     /// When its end is announced, whether it is idle or not: by GOAWAY, or with the next response.
     pub(super) end_at: Cell<Option<Instant>>,
     pub(super) forced: Cell<bool>,
+    /// Whoever reads an upload behind its answer wakes the connection at its end.
+    pub(super) waits: Cell<bool>,
     /// There is something new to look at.
     pub(super) told: Cell<bool>,
     /// Over HTTP/2.
@@ -58,7 +49,7 @@ pub(super) struct Connection {
 pub(super) enum Over {
     /// Its protocol is done with it: an announced close, or the client's.
     Done,
-    /// hyper has refused what came, and said so.
+    /// What came is no request.
     Refused(Refusal),
     /// Broken: a body that broke off, or a client that went.
     Broken,
@@ -73,7 +64,7 @@ pub(super) enum Over {
 }
 
 /// What came of a conversation by HTTP/1.
-enum Turn {
+pub(super) enum Turn {
     /// The client speaks HTTP/2.
     Http2,
     /// The client has said something, by HTTP/1 as far as is known.
@@ -84,7 +75,7 @@ enum Turn {
     Over(Over),
 }
 
-/// So long after a response what hyper needs of a connection stays for the next request: some 14 KiB.
+/// So long after a response what a request needs of a connection stays for the next one.
 const REST: Duration = Duration::from_secs(1);
 
 /// How long a close waits for the client's, so that the response in flight is not destroyed by a reset (RFC 9112, 9.6).
@@ -130,6 +121,7 @@ impl Connection {
             idle_until: Cell::new(now),
             end_at: Cell::new(end_at),
             forced: Cell::new(false),
+            waits: Cell::new(false),
             told: Cell::new(false),
             streams: http2::Streams::new(now),
             how: Cell::new(None),
@@ -182,7 +174,7 @@ impl Connection {
     }
 
     /// A response has ended; what comes next is another request, or nothing.
-    fn idle(&self) {
+    pub(super) fn idle(&self) {
         self.watched.phase.set(Phase::Idle);
         let now = self.task().now();
         self.close_idle_at(earlier(now + self.keep_alive, self.close_at.get()));
@@ -191,7 +183,7 @@ impl Connection {
     }
 
     /// Whether it has been idle for long enough that it need not keep what the next request would need.
-    fn may_rest(&self) -> bool {
+    pub(super) fn may_rest(&self) -> bool {
         let until = self.idle_until.get();
         if self.watched.phase.get() != Phase::Idle
             || !self.task().is_expired()
@@ -205,14 +197,14 @@ impl Connection {
 
     /// A client that is slow but takes something is not idle: its time begins anew when, at its end, something has been
     /// handed over since the last time. One that takes nothing is given up by the second end.
-    fn renew(&self) {
+    pub(super) fn renew(&self) {
         if self.task().is_expired() && self.watched.blocked.get() && self.watched.wrote.take() {
             self.task().limit(Some(Instant::now() + self.body));
         }
     }
 
-    /// What its time limits say, now that hyper has nothing to do.
-    fn look(&self, head_seen: &mut bool) -> Option<Over> {
+    /// What its time limits say, now that there is nothing else to do.
+    pub(super) fn look(&self, head_seen: &mut bool) -> Option<Over> {
         if self.forced.get() {
             return Some(Over::Forced);
         }
@@ -241,6 +233,18 @@ impl Connection {
     }
 }
 
+impl Connection {
+    /// Whether the response that comes now is its last.
+    pub(super) fn announces_end(&self, entry: &Entry) -> bool {
+        let leaves = entry
+            .leaving()
+            .is_some_and(|plan| plan.announces(Instant::now(), entry.proxy.random()));
+        leaves
+            || self.end_at().is_some_and(|end_at| end_at <= Instant::now())
+            || self.downstream.pins.moment().is_some()
+    }
+}
+
 /// Serves a connection to its end.
 pub(super) async fn serve(entry: Rc<Entry>, connection: Rc<Connection>) {
     let mut turn = match connection.watched.stream.borrow() {
@@ -254,7 +258,7 @@ pub(super) async fn serve(entry: Rc<Entry>, connection: Rc<Connection>) {
         turn = match turn {
             Turn::Over(over) => break over,
             Turn::Http2 => Turn::Over(Box::pin(http2::converse(&entry, &connection)).await),
-            Turn::Heard => Box::pin(converse(&entry, &connection)).await,
+            Turn::Heard => Box::pin(http1::converse(&entry, &connection)).await,
             Turn::Rest => rest(&entry, &connection)
                 .await
                 .map_or(Turn::Heard, Turn::Over),
@@ -279,171 +283,10 @@ async fn rest(entry: &Entry, connection: &Connection) -> Option<Over> {
     .await
 }
 
-/// Requests and responses over HTTP/1, until one side has enough or nothing comes for a while.
-async fn converse(entry: &Rc<Entry>, connection: &Rc<Connection>) -> Turn {
-    let service = service_fn(|request| answer(entry.clone(), connection.clone(), request));
-    let limits = &entry.settings.limits;
-    let mut builder = http1::Builder::new();
-    // Time is kept here, by the worker's clock.
-    builder
-        .header_read_timeout(None)
-        .max_buf_size(limits.header_bytes as usize);
-    if limits.headers != HYPER_HEADERS {
-        builder.max_headers(limits.headers as usize);
-    }
-    let mut http = builder.serve_connection(TokioIo::new(connection.watched.wire()), service);
-    let mut head_seen = false;
-    let clock = entry.proxy.clock();
-    let turn = std::future::poll_fn(|cx| {
-        clock.turn();
-        connection.task().register(cx.waker());
-        connection.renew();
-        if let Poll::Ready(done) = Pin::new(&mut http).poll(cx) {
-            return Poll::Ready(Turn::Over(match done {
-                Ok(()) => Over::Done,
-                Err(error) => Refusal::of(&error).map_or(Over::Broken, Over::Refused),
-            }));
-        }
-        if connection.watched.begins_as_http2() {
-            return Poll::Ready(Turn::Http2);
-        }
-        if connection.may_rest() {
-            return Poll::Ready(Turn::Rest);
-        }
-        match connection.look(&mut head_seen) {
-            Some(over) => Poll::Ready(Turn::Over(over)),
-            None => Poll::Pending,
-        }
-    })
-    .await;
-    let tunnel = connection.downstream.tunnel.take();
-    match (turn, tunnel) {
-        // A switch of protocols has been answered, and hyper is done.
-        (Turn::Over(Over::Done), Some(tunnel)) => {
-            let early = http.into_parts().read_buf;
-            Turn::Over(Box::pin(relay(connection, tunnel, early)).await)
-        }
-        (Turn::Rest, _) => {
-            connection.watched.put_back(&http.into_parts().read_buf);
-            Turn::Rest
-        }
-        (turn, _) => turn,
-    }
-}
-
-/// Passes bytes on between the client and an endpoint, until both have enough.
-async fn relay(connection: &Connection, mut tunnel: Box<Tunnel>, early: Bytes) -> Over {
-    connection.watched.phase.set(Phase::Busy);
-    // Nothing else comes by this connection: the tunnel keeps its place, and gives it back before its client is done.
-    connection.downstream.pins.release();
-    tunnel.begin(&early);
-    drop(early);
-    std::future::poll_fn(|cx| {
-        if connection.forced.get() {
-            // The connection ends by force, however the tunnel would.
-            let _ = tunnel.cut();
-            return Poll::Ready(Over::Forced);
-        }
-        let mut stream = connection.watched.stream.borrow_mut();
-        let over = tunnel.poll(cx, &mut *stream);
-        if tunnel.is_client_done() {
-            connection.watched.ended.set(true);
-        }
-        over.map(|_| Over::Done)
-    })
-    .await
-}
-
-/// What hyper parses without an allocation.
-const HYPER_HEADERS: u32 = 100;
-
-async fn answer(
-    entry: Rc<Entry>,
-    connection: Rc<Connection>,
-    request: Request<Incoming>,
-) -> Result<Response<Tracked>, Infallible> {
-    connection.watched.phase.set(Phase::Busy);
-    let flaw = flaw(&entry, &connection, request.headers());
-    connection.downstream.flaw.set(flaw);
-    let request = request.map(Inbound::Http1);
-    let mut response = entry.proxy.handle(request, &connection.downstream).await;
-    if connection.task().is_expired() {
-        // What is left is to hand the answer over.
-        connection
-            .task()
-            .limit(Some(Instant::now() + entry.settings.timeouts.body));
-    }
-    if response.status() != StatusCode::SWITCHING_PROTOCOLS && announces_end(&entry, &connection) {
-        response
-            .headers_mut()
-            .insert(CONNECTION, HeaderValue::from_static("close"));
-        connection.how.set(Some("announced"));
-    }
-    Ok(response.map(|body| Tracked { body, connection }))
-}
-
-/// What is wrong with the bytes of a head that hyper has taken.
-fn flaw(entry: &Entry, connection: &Connection, head: &HeaderMap) -> Option<Failure> {
-    const LINES: Failure = Failure::BadRequest("a line ends without CR LF, or a chunk is none");
-    let mut lines = connection.watched.lines.borrow_mut();
-    let seen = lines.goes_on_with(Behind::of(head));
-    if seen.bare || lines.is_broken() {
-        // Chunks that came with the head are handed over already.
-        return Some(LINES);
-    }
-    // hyper may read twice as much at a time as it is told to.
-    let most = entry.settings.limits.header_bytes as usize;
-    (seen.bytes > most).then_some(Failure::HeadTooLarge)
-}
-
-/// Whether the response that comes now is the connection's last.
-fn announces_end(entry: &Entry, connection: &Connection) -> bool {
-    let leaves = entry
-        .leaving()
-        .is_some_and(|plan| plan.announces(Instant::now(), entry.proxy.random()));
-    leaves
-        || connection
-            .end_at()
-            .is_some_and(|end_at| end_at <= Instant::now())
-        || connection.downstream.pins.moment().is_some()
-}
-
-/// A response's body that tells its connection when it ends.
-struct Tracked {
-    body: Body,
-    connection: Rc<Connection>,
-}
-
-impl Drop for Tracked {
-    fn drop(&mut self) {
-        self.connection.idle();
-    }
-}
-
-impl http_body::Body for Tracked {
-    type Data = Bytes;
-    type Error = <Body as http_body::Body>::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        Pin::new(&mut self.get_mut().body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
 /// Closes a connection in the way its end asks for.
 #[expect(
     clippy::await_holding_refcell_ref,
-    reason = "hyper's end is gone: nobody else can borrow the stream"
+    reason = "nobody else borrows the stream any more: an upload that is still read has been told"
 )]
 async fn close(entry: &Entry, connection: &Connection, over: Over) {
     connection.downstream.pins.release();
@@ -459,17 +302,9 @@ async fn close(entry: &Entry, connection: &Connection, over: Over) {
                 metrics.downstream_closed(entry.name(), how);
             }
         }
-        Over::Refused(refusal) => entry.proxy.refused(&connection.downstream, refusal),
+        Over::Refused(refusal) => refuse(entry, connection, &mut stream, refusal).await,
         Over::Idle => metrics.downstream_closed(entry.name(), "idle"),
-        Over::SlowHead => {
-            entry
-                .proxy
-                .refused(&connection.downstream, Refusal::SlowHead);
-            if connection.watched.phase.get() != Phase::Streams {
-                // Whoever is too slow to ask may be gone.
-                let _ = tokio::time::timeout(LINGER, stream.write_all(SLOW_HEAD)).await;
-            }
-        }
+        Over::SlowHead => refuse(entry, connection, &mut stream, Refusal::SlowHead).await,
         Over::Stalled | Over::Forced => {
             metrics.downstream_closed(entry.name(), "forced");
             return;
@@ -487,8 +322,32 @@ async fn close(entry: &Entry, connection: &Connection, over: Over) {
     }
 }
 
-const SLOW_HEAD: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 29\r\n\
-    connection: close\r\n\r\n408 the request took too long";
+/// Answers what never became a request.
+async fn refuse(entry: &Entry, connection: &Connection, stream: &mut Stream, refusal: Refusal) {
+    entry.proxy.refused(&connection.downstream, refusal);
+    if connection.watched.phase.get() == Phase::Streams {
+        // Over HTTP/2 that has been said in frames.
+        return;
+    }
+    let (status, why) = refusal.status();
+    let (code, phrase) = (
+        status.as_u16(),
+        status.canonical_reason().unwrap_or_default(),
+    );
+    let date = entry.dates.now();
+    let answer = format!(
+        "HTTP/1.1 {code} {phrase}\r\ncontent-type: text/plain; charset=utf-8\r\ndate: {}\r\ncontent-length: {}\r\n\
+         connection: close\r\n\r\n{code} {why}\n",
+        date.to_str().unwrap_or_default(),
+        why.len() + 5,
+    );
+    // Whoever is too slow to ask may be gone.
+    let told = async {
+        stream.write_all(answer.as_bytes()).await?;
+        stream.flush().await
+    };
+    let _ = tokio::time::timeout(LINGER, told).await;
+}
 
 /// Says that nothing more comes, and waits for the client to say so, too: closing over unread bytes would send a reset,
 /// which can destroy the response on its way.

@@ -2,15 +2,15 @@
 //!
 //! * [`listener`](Entry): one socket of one listener on one worker.
 //! * `connection`: one connection, from its first byte to its lingering close.
-//! * `http2`: what is spoken on it when it is not HTTP/1. TLS decides by ALPN, a clear listener by the first bytes (`wire`).
+//! * `http1` and `http2`: what is spoken on it. TLS decides by ALPN, a clear listener by the first bytes.
 //! * [`Plan`]: our own leaving, as moments in time (P11).
 
 mod connection;
 mod crowd;
 mod date;
 mod door;
+mod http1;
 mod http2;
-mod lines;
 mod listener;
 mod pinned;
 mod shutdown;

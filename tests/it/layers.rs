@@ -115,10 +115,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("x509_parser", &["net/tls/"]),
     ("ppp", &["net/proxy_protocol.rs"]),
     ("prometheus", &["telemetry/"]),
-    (
-        "hyper",
-        &["pool/", "proxy/", "server/", "admin/", "rehearse/"],
-    ),
+    ("hyper", &["admin/", "rehearse/"]),
     // In `net/` and `config/` it is the name of a protocol.
     (
         "h2",
@@ -129,7 +126,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("tower_http", &["admin/"]),
     ("notify", &["discovery/file/"]),
     ("saphyr_parser", &["document/"]),
-    ("httparse", &["pool/h1/"]),
+    ("httparse", &["http1/", "pool/h1/", "server/http1/"]),
     ("ureq", &["cli/", "rehearse/"]),
     ("clap", &["cli/", "rehearse/"]),
     ("anyhow", &["main.rs", "app/", "cli/", "rehearse/"]),

@@ -3,14 +3,12 @@
 use std::mem::MaybeUninit;
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, PROXY_AUTHENTICATE, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use memchr::memchr_iter;
+use bytes::{Bytes, BytesMut};
+use http::header::{CONNECTION, UPGRADE};
+use http::{HeaderName, StatusCode};
 
 use super::ReadError;
-use super::fields::{ConnectionTokens, is_hop_by_hop};
-use super::names::Names;
+use crate::http1::{ConnectionTokens, End, Fields, Lines, content_length, is_hop_by_hop};
 
 /// The head of a final response, as it may be passed on.
 #[derive(Debug)]
@@ -18,7 +16,7 @@ pub struct Head {
     /// The status.
     pub status: StatusCode,
     /// The fields, without those of the connection and of framing, but with `Content-Length`.
-    pub headers: HeaderMap,
+    pub fields: Fields,
     /// How long the body is.
     pub length: Length,
     /// The connection may carry another request.
@@ -67,23 +65,31 @@ pub(super) enum Parsed {
 /// Fields of a head.
 const FIELDS_MAX: usize = 128;
 
-/// Parses a head off the front of `read`.
+/// Parses a head off the front of `read`. `end` has looked at what is there before. `apart`: its fields are taken apart.
 pub(super) fn parse(
     read: &mut BytesMut,
+    end: &mut End,
     asked: Asked<'_>,
-    names: &mut Names,
+    apart: bool,
 ) -> Result<Parsed, ReadError> {
     let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
     let mut response = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();
-    let parsed = config
-        .parse_response_with_uninit_headers(&mut response, read, &mut fields)
-        .map_err(malformed)?;
-    let httparse::Status::Complete(length) = parsed else {
+    let Some(length) = end.find(read) else {
+        if end.is_due(read) {
+            config
+                .parse_response_with_uninit_headers(&mut response, read, &mut fields)
+                .map_err(malformed)?;
+        }
         return Ok(Parsed::Partial);
     };
+    let bare = std::mem::take(end).bare;
+    let head = read.split_to(length).freeze();
+    let parsed = config
+        .parse_response_with_uninit_headers(&mut response, &head, &mut fields)
+        .map_err(malformed)?;
     // Others end a line there as well, or do not: what is written anew would have one meaning, and who asked another.
-    if memchr_iter(b'\n', &read[..length]).any(|at| at == 0 || read[at - 1] != b'\r') {
+    if bare || parsed != httparse::Status::Complete(length) {
         return Err(ReadError::Malformed(
             "a line of the response's head ends without CR",
         ));
@@ -96,25 +102,11 @@ pub(super) fn parse(
     if code == 101 {
         check_switch(response.headers, http10, asked)?;
     } else if code < 200 {
-        read.advance(length);
         return Ok(Parsed::Interim);
     }
-    // On the stack: there are few, and a vector would cost more than all of them.
-    let mut spans = [Span::default(); FIELDS_MAX];
-    let count = response.headers.len();
-    for (span, field) in spans.iter_mut().zip(response.headers.iter()) {
-        *span = Span::of(read, field);
-    }
-    let block = read.split_to(length).freeze();
     let status = StatusCode::from_u16(code)
         .map_err(|_| ReadError::Malformed("the response's status is no status"))?;
-    let block = Block {
-        bytes: block,
-        spans: &spans[..count],
-    };
-    block
-        .collect(names, status, http10, asked)
-        .map(Parsed::Final)
+    collect(&head, response.headers, (status, http10), asked, apart).map(Parsed::Final)
 }
 
 /// A switch of protocols has to be the one that was asked for (RFC 9110, section 7.8).
@@ -146,37 +138,6 @@ fn check_switch(
     Ok(())
 }
 
-/// Where a field stands in the block, so that its value can share the block's memory.
-#[derive(Debug, Clone, Copy, Default)]
-struct Span {
-    name: (u32, u32),
-    value: (u32, u32),
-}
-
-impl Span {
-    fn of(block: &[u8], field: &httparse::Header<'_>) -> Self {
-        let span = |part: &[u8]| {
-            // An empty value points nowhere in particular. A head is far shorter than what 32 bits can count.
-            let start = if part.is_empty() {
-                0
-            } else {
-                part.as_ptr() as usize - block.as_ptr() as usize
-            };
-            (start as u32, (start + part.len()) as u32)
-        };
-        Self {
-            name: span(field.name.as_bytes()),
-            value: span(field.value),
-        }
-    }
-}
-
-/// A head, and where its fields stand in it.
-struct Block<'s> {
-    bytes: Bytes,
-    spans: &'s [Span],
-}
-
 /// What the framing fields said.
 #[derive(Default)]
 struct Framing {
@@ -184,104 +145,89 @@ struct Framing {
     chunked: bool,
 }
 
-impl Block<'_> {
-    fn collect(
-        &self,
-        names: &mut Names,
-        status: StatusCode,
-        http10: bool,
-        asked: Asked<'_>,
-    ) -> Result<Head, ReadError> {
-        let is_tunnel = asked == Asked::Tunnel && status.is_success();
-        let mut headers = HeaderMap::with_capacity(self.spans.len() + 2);
-        let tokens = self.connection_tokens();
-        let mut framing = Framing::default();
-        let mut keep_alive = None;
-        for (index, span) in self.spans.iter().enumerate() {
-            let name = names
-                .name(index, self.name(span))
-                .ok_or(ReadError::Malformed(
-                    "a field of the response has no valid name",
-                ))?;
-            let value = self
-                .bytes
-                .slice(span.value.0 as usize..span.value.1 as usize);
-            if is_tunnel && matches!(name, TRANSFER_ENCODING | CONTENT_LENGTH) {
-                // They mean nothing there.
-            } else if name == TRANSFER_ENCODING {
-                framing.transfer_encoding(&value)?;
-            } else if name == CONTENT_LENGTH {
-                // One is enough: repeated equal ones are collapsed, different ones refused.
-                if framing.content_length(&value)? {
-                    headers.insert(name, field_value(value)?);
+/// Looks at every field, and leaves out what is not passed on.
+fn collect(
+    head: &Bytes,
+    fields: &[httparse::Header<'_>],
+    (status, http10): (StatusCode, bool),
+    asked: Asked<'_>,
+    apart: bool,
+) -> Result<Head, ReadError> {
+    let is_tunnel = asked == Asked::Tunnel && status.is_success();
+    let tokens = connection_tokens(fields);
+    let mut framing = Framing::default();
+    let mut keep_alive = None;
+    let mut wrong = None;
+    let keep = |field: &httparse::Header<'_>| {
+        let is = |name: &str| field.name.eq_ignore_ascii_case(name);
+        // By length first: most fields are none of these, and that is all it takes to know.
+        match field.name.len() {
+            14 if is("content-length") => {
+                // They mean nothing in front of a tunnel. One is enough: repeated equal ones are collapsed.
+                let is_first = !is_tunnel && framing.content_length(field.value, &mut wrong);
+                is_first && status != StatusCode::NO_CONTENT
+            }
+            17 if is("transfer-encoding") => {
+                if !is_tunnel {
+                    framing.transfer_encoding(field.value, &mut wrong);
                 }
-            } else if name.as_str() == "keep-alive" {
-                keep_alive = keep_alive_timeout(&value);
-            } else if asked == Asked::Tunnel && name == PROXY_AUTHENTICATE
-                || !is_hop_by_hop(&name) && !tokens.contains(&name)
-            {
-                headers.append(name, field_value(value)?);
+                false
             }
-        }
-        let length = framing.of(status, http10, is_tunnel || asked == Asked::Head)?;
-        let persistent =
-            !tokens.close && (!http10 || tokens.keep_alive) && length != Length::UntilClose;
-        Ok(Head {
-            status,
-            headers,
-            length,
-            persistent,
-            keep_alive,
-        })
-    }
-
-    /// What `Connection` says, which may name fields that stand before it.
-    fn connection_tokens(&self) -> ConnectionTokens {
-        let mut tokens = ConnectionTokens::default();
-        for span in self.spans {
-            if self
-                .name(span)
-                .eq_ignore_ascii_case(CONNECTION.as_str().as_bytes())
-            {
-                tokens.read(&self.bytes[span.value.0 as usize..span.value.1 as usize]);
+            10 if is("keep-alive") => {
+                keep_alive = keep_alive_timeout(field.value);
+                false
             }
+            18 if is("proxy-authenticate") => asked == Asked::Tunnel,
+            _ => !is_hop_by_hop(field.name) && !tokens.contains(field.name),
         }
-        tokens
+    };
+    let fields = if apart {
+        Fields::apart(head, fields, keep)
+    } else {
+        Lines::of(head, fields, keep).into()
+    };
+    if let Some(wrong) = wrong {
+        return Err(ReadError::Malformed(wrong));
     }
+    let length = framing.of(status, http10, is_tunnel || asked == Asked::Head)?;
+    let persistent =
+        !tokens.close && (!http10 || tokens.keep_alive) && length != Length::UntilClose;
+    Ok(Head {
+        status,
+        fields,
+        length,
+        persistent,
+        keep_alive,
+    })
+}
 
-    fn name(&self, span: &Span) -> &[u8] {
-        &self.bytes[span.name.0 as usize..span.name.1 as usize]
+/// What `Connection` says, which may name fields that stand before it.
+fn connection_tokens(fields: &[httparse::Header<'_>]) -> ConnectionTokens {
+    let mut tokens = ConnectionTokens::default();
+    for field in fields {
+        if field.name.eq_ignore_ascii_case(CONNECTION.as_str()) {
+            tokens.read(field.value);
+        }
     }
+    tokens
 }
 
 impl Framing {
-    fn transfer_encoding(&mut self, value: &[u8]) -> Result<(), ReadError> {
+    fn transfer_encoding(&mut self, value: &[u8], wrong: &mut Option<&'static str>) {
         if self.chunked || !value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
-            return Err(ReadError::Malformed(
-                "the response's transfer encoding is not one plain chunked",
-            ));
+            *wrong = Some("the response's transfer encoding is not one plain chunked");
         }
         self.chunked = true;
-        Ok(())
     }
 
     /// True for the first of them.
-    fn content_length(&mut self, value: &[u8]) -> Result<bool, ReadError> {
-        const WRONG: ReadError =
-            ReadError::Malformed("the response's content length is no number, or several");
-        let digits = value.trim_ascii();
-        if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-            return Err(WRONG);
+    fn content_length(&mut self, value: &[u8], wrong: &mut Option<&'static str>) -> bool {
+        let length = content_length(value);
+        let before = self.length.replace(length.unwrap_or(0));
+        if length.is_none() || before.is_some() && before != length {
+            *wrong = Some("the response's content length is no number, or several");
         }
-        let length = std::str::from_utf8(digits)
-            .ok()
-            .and_then(|digits| digits.parse().ok())
-            .ok_or(WRONG)?;
-        match self.length.replace(length) {
-            None => Ok(true),
-            Some(before) if before == length => Ok(false),
-            Some(_) => Err(WRONG),
-        }
+        before.is_none()
     }
 
     fn of(&self, status: StatusCode, http10: bool, head_alone: bool) -> Result<Length, ReadError> {
@@ -304,11 +250,6 @@ impl Framing {
             (false, None) => Length::UntilClose,
         })
     }
-}
-
-fn field_value(value: Bytes) -> Result<HeaderValue, ReadError> {
-    HeaderValue::from_maybe_shared(value)
-        .map_err(|_| ReadError::Malformed("a field of the response has no valid value"))
 }
 
 fn keep_alive_timeout(value: &[u8]) -> Option<Duration> {
@@ -339,7 +280,7 @@ mod tests {
 
     fn head(text: &str) -> Result<Head, String> {
         let mut read = BytesMut::from(text);
-        match parse(&mut read, Asked::Body, &mut Names::default()) {
+        match parse(&mut read, &mut End::default(), Asked::Body, false) {
             Ok(Parsed::Final(head)) => Ok(head),
             Ok(other) => Err(format!("{other:?}")),
             Err(error) => Err(error.to_string()),
@@ -353,8 +294,8 @@ mod tests {
              content-length: 5\r\ncontent-length: 5\r\nset-cookie: a=1\r\nset-cookie: b=2\r\n\r\n",
         )
         .unwrap();
-        let names: Vec<_> = head
-            .headers
+        let fields = head.fields.into_map();
+        let names: Vec<_> = fields
             .iter()
             .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
             .collect();
@@ -428,7 +369,7 @@ mod tests {
     fn drops_interim_responses() {
         let mut read =
             BytesMut::from("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n");
-        let next = |read: &mut BytesMut| parse(read, Asked::Body, &mut Names::default());
+        let next = |read: &mut BytesMut| parse(read, &mut End::default(), Asked::Body, false);
         assert!(matches!(next(&mut read), Ok(Parsed::Interim)));
         assert!(matches!(next(&mut read), Ok(Parsed::Final(_))));
         assert!(read.is_empty());
@@ -439,7 +380,7 @@ mod tests {
         let switch = |fields: &str, asked| {
             let text = format!("HTTP/1.1 101 Switching Protocols\r\n{fields}\r\nearly");
             let mut read = BytesMut::from(&*text);
-            match parse(&mut read, asked, &mut Names::default()) {
+            match parse(&mut read, &mut End::default(), asked, false) {
                 Ok(Parsed::Final(head)) => {
                     assert_eq!((&read[..], head.length), (&b"early"[..], Length::None));
                     true

@@ -7,10 +7,7 @@
 //!
 //! The connection knows framing and nothing of routing; what a head says is decided by `proxy`.
 
-mod chunked;
-mod fields;
 mod head;
-mod names;
 
 use std::io;
 use std::pin::Pin;
@@ -23,11 +20,9 @@ use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Permit;
+use crate::http1::{Chunk, Chunks, End, Inbox, write_end, write_size};
 use crate::net::Stream;
-use chunked::Chunks;
-pub use fields::{ConnectionTokens, is_forbidden_trailer, is_hop_by_hop};
 pub use head::{Asked, Head, Length};
-use names::Names;
 
 /// What went wrong with a response.
 #[derive(Debug, Error)]
@@ -62,13 +57,11 @@ pub struct Connection {
     id: u64,
     /// Requests it has carried, the current one included.
     requests: u64,
-    read: BytesMut,
-    /// How much to ask for in one read: it grows with what comes, so that a large body costs few calls and a small one
-    /// little memory.
-    read_size: usize,
-    /// No more than this at a time.
-    read_max: usize,
-    names: Names,
+    inbox: Inbox,
+    /// The client has many requests under way at a time, and may stall with what has been read of each.
+    one_of_many: bool,
+    /// Where the head ends that is awaited.
+    end: End,
     /// What is to be written: first this, then `large`.
     out: BytesMut,
     large: Bytes,
@@ -96,14 +89,10 @@ enum Body {
     UntilClose,
 }
 
-const READ_MIN: usize = 4 * 1024;
 const READ_MAX: usize = 64 * 1024;
 
 /// What a stream of an HTTP/2 client holds of its answer while the window is closed: as much as a frame takes.
 const READ_OF_MANY: usize = 16 * 1024;
-
-/// A read buffer up to this size stays with an idle connection for a moment.
-const KEPT_MAX: usize = 16 * 1024;
 
 /// Pieces up to this size are copied behind what is to be written anyway: one buffer is cheaper than two.
 const COPY_MAX: usize = 4 * 1024;
@@ -122,10 +111,9 @@ impl Connection {
             stream,
             id,
             requests: 0,
-            read: BytesMut::new(),
-            read_size: READ_MIN,
-            read_max: READ_MAX,
-            names: Names::default(),
+            inbox: Inbox::default(),
+            one_of_many: false,
+            end: End::default(),
             out: BytesMut::new(),
             large: Bytes::new(),
             written: false,
@@ -158,11 +146,12 @@ impl Connection {
     /// Begins a request; `head` writes its head. Nothing is sent before [`Connection::poll_write`]. `one_of_many`: its client has
     /// many under way at a time, and may stall with what has been read of each.
     pub fn begin(&mut self, one_of_many: bool, head: impl FnOnce(&mut BytesMut)) {
-        self.read_max = if one_of_many { READ_OF_MANY } else { READ_MAX };
+        self.one_of_many = one_of_many;
         debug_assert!(self.out.is_empty() && self.large.is_empty());
         self.requests += 1;
         self.written = false;
         self.answered = false;
+        self.end = End::default();
         head(&mut self.out);
     }
 
@@ -184,7 +173,7 @@ impl Connection {
             return;
         }
         if chunked {
-            chunked::write_size(data.len(), &mut self.out);
+            write_size(data.len(), &mut self.out);
         }
         if data.len() <= COPY_MAX {
             self.out.put_slice(&data);
@@ -210,7 +199,7 @@ impl Connection {
 
     /// Queues the end of a chunked request.
     pub fn queue_end(&mut self, trailers: Option<&HeaderMap>) {
-        chunked::write_end(trailers, &mut self.out);
+        write_end(trailers, &mut self.out);
     }
 
     /// Writes what is queued.
@@ -254,8 +243,13 @@ impl Connection {
     ) -> Poll<Result<Head, ReadError>> {
         let mut interim = 0;
         loop {
-            if !self.read.is_empty() {
-                match head::parse(&mut self.read, asked, &mut self.names)? {
+            if !self.inbox.bytes.is_empty() {
+                match head::parse(
+                    &mut self.inbox.bytes,
+                    &mut self.end,
+                    asked,
+                    self.one_of_many,
+                )? {
                     head::Parsed::Final(head) => {
                         self.start_body(&head);
                         return Poll::Ready(Ok(head));
@@ -269,7 +263,7 @@ impl Connection {
                         }
                         continue;
                     }
-                    head::Parsed::Partial if self.read.len() >= HEAD_MAX => {
+                    head::Parsed::Partial if self.inbox.bytes.len() >= HEAD_MAX => {
                         return Poll::Ready(Err(ReadError::Malformed(
                             "the response's head is too long",
                         )));
@@ -289,7 +283,7 @@ impl Connection {
     #[must_use]
     pub fn into_stream(self) -> Option<(Stream, BytesMut, Permit)> {
         let whole = self.out.is_empty() && self.large.is_empty();
-        whole.then_some((self.stream, self.read, self.permit))
+        whole.then_some((self.stream, self.inbox.bytes, self.permit))
     }
 
     fn start_body(&mut self, head: &Head) {
@@ -310,11 +304,11 @@ impl Connection {
             Body::Sized(left) => usize::try_from(left).ok()?,
             Body::Chunked(_) | Body::UntilClose => return None,
         };
-        if self.read.len() < left {
+        if self.inbox.bytes.len() < left {
             return None;
         }
         self.body = Body::Done;
-        Some(self.read.split_to(left).freeze())
+        Some(self.inbox.bytes.split_to(left).freeze())
     }
 
     /// The next piece of the response's body; none at its end.
@@ -340,24 +334,24 @@ impl Connection {
     }
 
     fn take_piece(&mut self) -> Result<Taken, ReadError> {
+        let read = &mut self.inbox.bytes;
         match &mut self.body {
             Body::Done => Ok(Taken::End),
-            _ if self.read.is_empty() => Ok(Taken::More),
-            Body::UntilClose => Ok(Taken::Piece(Piece::Data(self.read.split().freeze()))),
+            _ if read.is_empty() => Ok(Taken::More),
+            Body::UntilClose => Ok(Taken::Piece(Piece::Data(read.split().freeze()))),
             Body::Sized(left) => {
-                let here = usize::try_from(*left)
-                    .unwrap_or(usize::MAX)
-                    .min(self.read.len());
+                let here = usize::try_from(*left).unwrap_or(usize::MAX).min(read.len());
                 *left -= here as u64;
+                let piece = read.split_to(here).freeze();
                 if *left == 0 {
                     self.body = Body::Done;
                 }
-                Ok(Taken::Piece(Piece::Data(self.read.split_to(here).freeze())))
+                Ok(Taken::Piece(Piece::Data(piece)))
             }
-            Body::Chunked(chunks) => match chunks.next(&mut self.read)? {
-                chunked::Next::Data(data) => Ok(Taken::Piece(Piece::Data(data))),
-                chunked::Next::More => Ok(Taken::More),
-                chunked::Next::End(trailers) => {
+            Body::Chunked(chunks) => match chunks.next(read).map_err(ReadError::Malformed)? {
+                Chunk::Data(data) => Ok(Taken::Piece(Piece::Data(data))),
+                Chunk::More => Ok(Taken::More),
+                Chunk::End(trailers) => {
                     self.body = Body::Done;
                     Ok(trailers.map_or(Taken::End, |trailers| {
                         Taken::Piece(Piece::Trailers(trailers))
@@ -378,7 +372,7 @@ impl Connection {
     pub fn is_reusable(&self) -> bool {
         self.persistent
             && self.is_done()
-            && self.read.is_empty()
+            && self.inbox.bytes.is_empty()
             && self.out.is_empty()
             && self.large.is_empty()
     }
@@ -394,17 +388,14 @@ impl Connection {
     /// Listens for its end: `cx` is woken then. False when it has ended, or says something although nobody asked. Small
     /// buffers are kept for the request that follows soon, until [`Connection::park`].
     pub(super) fn rest(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.read_size > KEPT_MAX {
-            self.read = BytesMut::new();
-        }
+        self.inbox.shrink();
         self.is_silent(cx)
     }
 
     /// As [`Connection::rest`], and makes it small: nobody needed it for a while.
     pub(super) fn park(&mut self, cx: &mut Context<'_>) -> bool {
-        self.read = BytesMut::new();
+        self.inbox.bytes = BytesMut::new();
         self.out = BytesMut::new();
-        self.names = Names::default();
         self.is_silent(cx)
     }
 
@@ -427,23 +418,14 @@ impl Connection {
             .is_pending()
     }
 
-    /// Reads more. Zero is the end, however it came about: a reset tells no more than a close.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
-        self.read.reserve(self.read_size.min(self.read_max));
-        let room = self.read.capacity() - self.read.len();
-        let read = ready!(tokio_util::io::poll_read_buf(
-            Pin::new(&mut self.stream),
-            cx,
-            &mut self.read
-        ))
-        .unwrap_or(0);
-        if read == room && self.read_size < READ_MAX {
-            self.read_size = (self.read_size * 2).min(READ_MAX);
-        } else if !self.answered && read < self.read_size / 4 && self.read_size > READ_MIN {
-            // Only the first read tells: the last one of a large body is small, too.
-            self.read_size /= 2;
-        }
-        Poll::Ready(read)
+        let most = if self.one_of_many {
+            READ_OF_MANY
+        } else {
+            READ_MAX
+        };
+        let is_first = !self.answered;
+        self.inbox.poll_fill(&mut self.stream, cx, most, is_first)
     }
 }
 

@@ -12,7 +12,8 @@ use http::{HeaderMap, Request, Response};
 
 use super::Shared;
 use super::head;
-use crate::pool::h1::{Head, Length, Piece, ReadError, is_forbidden_trailer};
+use crate::http1::is_forbidden_trailer;
+use crate::pool::h1::{Head, Length, Piece, ReadError};
 
 /// A stream. Dropping it resets what is not over (CANCEL), and makes room for another. What is over but for the endpoint's
 /// word is left to the connection.

@@ -4,13 +4,18 @@ use http::header::CONTENT_LENGTH;
 use http::response::Parts;
 use http::{HeaderMap, StatusCode};
 
-use crate::pool::h1::{Head, Length, ReadError, is_hop_by_hop};
+use crate::http1::is_hop_by_hop;
+use crate::pool::h1::{Head, Length, ReadError};
 
 /// Checks a head. `over`: the stream ended with it.
 pub(super) fn check(parts: Parts, to_head: bool, over: bool) -> Result<Head, ReadError> {
     let (status, mut headers) = (parts.status, parts.headers);
     // h2 refuses most of these itself; nothing depends on that.
-    while let Some(name) = headers.keys().find(|name| is_hop_by_hop(name)).cloned() {
+    while let Some(name) = headers
+        .keys()
+        .find(|name| is_hop_by_hop(name.as_str()))
+        .cloned()
+    {
         headers.remove(name);
     }
     let said = content_length(&mut headers)?;
@@ -28,7 +33,7 @@ pub(super) fn check(parts: Parts, to_head: bool, over: bool) -> Result<Head, Rea
     };
     Ok(Head {
         status,
-        headers,
+        fields: headers.into(),
         length,
         persistent: true,
         keep_alive: None,
@@ -78,7 +83,7 @@ mod tests {
         }
         let (parts, ()) = response.body(()).unwrap().into_parts();
         check(parts, to_head, over)
-            .map(|head| (head.length, head.headers.len()))
+            .map(|head| (head.length, head.fields.into_map().len()))
             .map_err(|error| error.to_string())
     }
 

@@ -1,7 +1,8 @@
 //! One downstream HTTP/2 connection: its streams, its time, and its leaving.
 //!
 //! h2 owns the frames; each stream is a request of its own (`stream`), with a task, limits and a place in flight of its own.
-//! hyper would stand between the two and choose how a stream ends; here the end of each kind is ours to choose (P5).
+//! A server library would stand between the two and choose how a stream ends; here the end of each kind is ours to choose
+//! (P5).
 //!
 //! ```text
 //! preface ── open ──────────────── announced ──────────────── closing ── over
@@ -14,8 +15,9 @@
 mod frames;
 mod stream;
 mod streams;
+mod wire;
 
-pub(super) use frames::{Frames, Resets};
+use frames::{Frames, Resets};
 pub(super) use streams::Streams;
 
 use std::future::Future;
@@ -34,14 +36,15 @@ use tracing::debug;
 use super::Limits;
 use super::connection::{Connection, Over};
 use super::listener::Entry;
-use super::wire::Wire;
 use crate::proxy::Refusal;
 use streams::Place;
+use wire::{Seen, Wire};
 
 /// A connection at work.
 struct Conversation<'c> {
     entry: &'c Rc<Entry>,
     connection: &'c Rc<Connection>,
+    seen: Rc<Seen>,
     http: h2::server::Connection<Wire, Bytes>,
     ping: Option<PingPong>,
     silence: Silence,
@@ -90,12 +93,12 @@ const SEND_BUFFER: usize = 64 * 1024;
 /// Speaks HTTP/2 until one side has enough.
 pub(super) async fn converse(entry: &Rc<Entry>, connection: &Rc<Connection>) -> Over {
     let now = Instant::now();
-    connection.watched.speak_http2();
+    let (wire, seen) = Wire::new(connection.watched.clone());
     connection.task().limit(Some(now + connection.header));
     if let Some(plan) = entry.leaving() {
         connection.announce_end_at(plan.goaway_moment(now, entry.proxy.random()));
     }
-    let mut http = match preface(entry, connection).await {
+    let mut http = match preface(entry, connection, wire).await {
         Ok(http) => http,
         Err(over) => return over,
     };
@@ -106,6 +109,7 @@ pub(super) async fn converse(entry: &Rc<Entry>, connection: &Rc<Connection>) -> 
     let mut conversation = Conversation {
         entry,
         connection,
+        seen,
         http,
         ping,
         silence: Silence {
@@ -124,8 +128,8 @@ pub(super) async fn converse(entry: &Rc<Entry>, connection: &Rc<Connection>) -> 
 async fn preface(
     entry: &Rc<Entry>,
     connection: &Connection,
+    wire: Wire,
 ) -> Result<h2::server::Connection<Wire, Bytes>, Over> {
-    let wire = connection.watched.wire();
     let mut handshake = pin!(builder(&entry.settings.limits).handshake(wire));
     std::future::poll_fn(|cx| {
         connection.task().register(cx.waker());
@@ -163,7 +167,7 @@ fn builder(limits: &Limits) -> Builder {
 impl Conversation<'_> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Over> {
         let over = self.converse(cx);
-        self.connection.watched.take_resets(|reason| {
+        self.seen.take_resets(|reason| {
             let metrics = self.entry.proxy.metrics().shared();
             metrics.http2_reset(self.entry.name(), reason);
         });
@@ -208,7 +212,7 @@ impl Conversation<'_> {
 
     /// Looks at the time, now that h2 has nothing to do; but only where there is something new.
     fn look_about(&mut self, cx: &mut Context<'_>) -> Next {
-        let in_head = self.connection.watched.in_head();
+        let in_head = self.seen.in_head();
         if !in_head && self.head_since.is_some() {
             self.head_since = None;
         }
@@ -225,7 +229,7 @@ impl Conversation<'_> {
     /// What its time limits say.
     fn look(&mut self, cx: &mut Context<'_>) -> Next {
         let (task, now) = (self.connection.task(), Instant::now());
-        if self.connection.watched.in_head() {
+        if self.seen.in_head() {
             let since = *self.head_since.get_or_insert(now);
             if now >= since + self.connection.header {
                 return Next::Over(Over::SlowHead);
@@ -294,7 +298,7 @@ impl Conversation<'_> {
         let (silence, Some(ping)) = (&mut self.silence, &mut self.ping) else {
             return Next::Wait;
         };
-        if self.connection.watched.heard.take() || !busy || silence.every.is_zero() {
+        if self.seen.take_heard() || !busy || silence.every.is_zero() {
             silence.since = now;
             if std::mem::take(&mut silence.asked) {
                 // The answer is taken, or the next question could not be asked.

@@ -15,7 +15,7 @@ use http_body::Body as _;
 use tokio::time::Instant;
 
 use super::streams::Place;
-use crate::proxy::{Body, ByteStream, Downstream, Inbound, Parting, Refusal, Tunnel};
+use crate::proxy::{Answer, Body, ByteStream, Downstream, Inbound, Parting, Refusal, Tunnel};
 
 /// What is asked of the client's windows at a time: enough for a full frame, and no more than other streams can spare.
 const AT_ONCE: usize = 16 * 1024;
@@ -52,10 +52,10 @@ pub(super) async fn serve(
         let _ = respond.send_response(response, true);
         return;
     }
-    let Some(response) = answer(&place, request, &mut respond, &downstream).await else {
+    let Some(answer) = answer(&place, request, &mut respond, &downstream).await else {
         return;
     };
-    if downstream.task.is_expired() || response.body().is_all_here() {
+    if downstream.task.is_expired() || answer.body.is_all_here() {
         // What is left is to hand the answer over.
         let limit = Instant::now() + settings.timeouts.body;
         downstream.task.limit(Some(limit));
@@ -64,7 +64,7 @@ pub(super) async fn serve(
         // The last of a connection that is pinned to an endpoint which drains (P14).
         place.connection.announce_end_at(Instant::now());
     }
-    let (head, body) = prepare(&place, response);
+    let (head, body) = prepare(&place, answer);
     if let Some(tunnel) = downstream.tunnel.take() {
         // Boxed: few streams become one, and all have its size otherwise.
         Box::pin(relay(&place, tunnel, respond, head)).await;
@@ -122,7 +122,7 @@ async fn answer(
     request: Request<RecvStream>,
     respond: &mut SendResponse<Bytes>,
     downstream: &Rc<Downstream>,
-) -> Option<Response<Body>> {
+) -> Option<Answer> {
     let mut expectant = request.headers().contains_key(EXPECT);
     let request = request.map(Inbound::Http2);
     let mut handled = pin!(place.entry.proxy.handle(request, downstream));
@@ -151,20 +151,23 @@ async fn answer(
 }
 
 /// The head as HTTP/2 has it. That a connection is to be closed is nothing that a stream says.
-fn prepare(place: &Place, response: Response<Body>) -> (Response<()>, Body) {
-    let (mut head, body) = response.into_parts();
-    head.headers.remove(CONNECTION);
-    if !head.headers.contains_key(DATE) {
-        head.headers.insert(DATE, place.entry.dates.now());
+fn prepare(place: &Place, answer: Answer) -> (Response<()>, Body) {
+    let body = answer.body;
+    let mut fields = answer.fields.into_map();
+    fields.remove(CONNECTION);
+    if !fields.contains_key(DATE) {
+        fields.insert(DATE, place.entry.dates.now());
     }
     if !body.is_end_stream()
         && let Some(length) = body.size_hint().exact()
-        && !head.headers.contains_key(CONTENT_LENGTH)
+        && !fields.contains_key(CONTENT_LENGTH)
     {
-        head.headers
-            .insert(CONTENT_LENGTH, HeaderValue::from(length));
+        fields.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
-    (Response::from_parts(head, ()), body)
+    let mut head = Response::new(());
+    *head.status_mut() = answer.status;
+    *head.headers_mut() = fields;
+    (head, body)
 }
 
 /// A body on its way to the client.

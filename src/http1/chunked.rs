@@ -6,12 +6,11 @@ use std::mem::MaybeUninit;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::ReadError;
 use super::fields::is_forbidden_trailer;
 
 /// Where a chunked body stands.
 #[derive(Debug, Default)]
-pub(super) struct Chunks {
+pub struct Chunks {
     state: State,
     /// Bytes of chunk extensions so far; they are dropped, and bounded.
     extensions: usize,
@@ -31,7 +30,9 @@ enum State {
 }
 
 /// What the bytes at hand amount to.
-pub(super) enum Next {
+#[derive(Debug)]
+pub enum Chunk {
+    /// Bytes of the body.
     Data(Bytes),
     /// More bytes are needed.
     More,
@@ -46,17 +47,20 @@ const TRAILER_FIELDS_MAX: usize = 64;
 
 impl Chunks {
     /// Takes the next piece off the front of `read`.
-    pub(super) fn next(&mut self, read: &mut BytesMut) -> Result<Next, ReadError> {
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn next(&mut self, read: &mut BytesMut) -> Result<Chunk, &'static str> {
         loop {
             match self.state {
                 State::Size => match self.size(read)? {
-                    None => return Ok(Next::More),
+                    None => return Ok(Chunk::More),
                     Some(0) => self.state = State::Trailers,
                     Some(size) => self.state = State::Data(size),
                 },
                 State::Data(left) => {
                     if read.is_empty() {
-                        return Ok(Next::More);
+                        return Ok(Chunk::More);
                     }
                     let here = usize::try_from(left).unwrap_or(usize::MAX).min(read.len());
                     let left = left - here as u64;
@@ -65,14 +69,14 @@ impl Chunks {
                     } else {
                         State::Data(left)
                     };
-                    return Ok(Next::Data(read.split_to(here).freeze()));
+                    return Ok(Chunk::Data(read.split_to(here).freeze()));
                 }
                 State::DataEnd => {
                     if read.len() < 2 {
-                        return Ok(Next::More);
+                        return Ok(Chunk::More);
                     }
                     if &read[..2] != b"\r\n" {
-                        return Err(ReadError::Malformed("a chunk is longer than its size"));
+                        return Err("a chunk is longer than its size");
                     }
                     read.advance(2);
                     self.state = State::Size;
@@ -82,31 +86,29 @@ impl Chunks {
         }
     }
 
-    fn size(&mut self, read: &mut BytesMut) -> Result<Option<u64>, ReadError> {
+    fn size(&mut self, read: &mut BytesMut) -> Result<Option<u64>, &'static str> {
         let Some(end) = read.iter().position(|b| *b == b'\n') else {
             if read.len() > EXTENSIONS_MAX {
-                return Err(ReadError::Malformed("a chunk's extensions are too long"));
+                return Err("a chunk's extensions are too long");
             }
             return Ok(None);
         };
         let line = read[..end]
             .strip_suffix(b"\r")
-            .ok_or(ReadError::Malformed("a chunk's size ends without CR LF"))?;
+            .ok_or("a chunk's size ends without CR LF")?;
         let (digits, extension) = match line.iter().position(|b| *b == b';') {
             Some(at) => (line[..at].trim_ascii_end(), line.len() - at),
             None => (line, 0),
         };
         self.extensions += extension;
         if self.extensions > EXTENSIONS_MAX || line.contains(&b'\r') {
-            return Err(ReadError::Malformed(
-                "a chunk's extensions are too long or broken",
-            ));
+            return Err("a chunk's extensions are too long or broken");
         }
         if digits.is_empty()
             || digits.len() > SIZE_DIGITS_MAX
             || !digits.iter().all(u8::is_ascii_hexdigit)
         {
-            return Err(ReadError::Malformed("a chunk's size is no number"));
+            return Err("a chunk's size is no number");
         }
         let size = digits.iter().fold(0, |size, digit| size << 4 | hex(*digit));
         read.advance(end + 1);
@@ -122,10 +124,10 @@ fn hex(digit: u8) -> u64 {
     })
 }
 
-fn trailers(read: &mut BytesMut) -> Result<Next, ReadError> {
+fn trailers(read: &mut BytesMut) -> Result<Chunk, &'static str> {
     if read.starts_with(b"\r\n") {
         read.advance(2);
-        return Ok(Next::End(None));
+        return Ok(Chunk::End(None));
     }
     let mut fields = [const { MaybeUninit::uninit() }; TRAILER_FIELDS_MAX];
     let mut request = httparse::Response::new(&mut []);
@@ -135,18 +137,18 @@ fn trailers(read: &mut BytesMut) -> Result<Next, ReadError> {
     block.put_slice(read);
     let parsed = httparse::ParserConfig::default()
         .parse_response_with_uninit_headers(&mut request, &block, &mut fields)
-        .map_err(|_| ReadError::Malformed("the trailers are broken"))?;
+        .map_err(|_| "the trailers are broken")?;
     let httparse::Status::Complete(length) = parsed else {
         return if read.len() > TRAILERS_MAX {
-            Err(ReadError::Malformed("the trailers are too long"))
+            Err("the trailers are too long")
         } else {
-            Ok(Next::More)
+            Ok(Chunk::More)
         };
     };
     // httparse takes a bare LF for the end of a line; where a body ends, nothing is taken for another thing.
     let lines = block[..length].split(|byte| *byte == b'\n');
     if lines.rev().skip(1).any(|line| !line.ends_with(b"\r")) {
-        return Err(ReadError::Malformed("a trailer ends without CR LF"));
+        return Err("a trailer ends without CR LF");
     }
     let mut trailers = HeaderMap::new();
     for field in &*request.headers {
@@ -159,19 +161,19 @@ fn trailers(read: &mut BytesMut) -> Result<Next, ReadError> {
         }
     }
     read.advance(length - LINE.len());
-    Ok(Next::End((!trailers.is_empty()).then_some(trailers)))
+    Ok(Chunk::End((!trailers.is_empty()).then_some(trailers)))
 }
 
 const LINE: &[u8] = b"HTTP/1.1 200 OK\r\n";
 
 /// Writes the line before a chunk of this size.
-pub(super) fn write_size(size: usize, out: &mut BytesMut) {
+pub fn write_size(size: usize, out: &mut BytesMut) {
     // Writing into memory cannot fail.
     let _ = write!(out.writer(), "{size:x}\r\n");
 }
 
 /// Writes the last chunk and the trailers.
-pub(super) fn write_end(trailers: Option<&HeaderMap>, out: &mut BytesMut) {
+pub fn write_end(trailers: Option<&HeaderMap>, out: &mut BytesMut) {
     out.put_slice(b"0\r\n");
     for (name, value) in trailers
         .into_iter()
@@ -203,8 +205,8 @@ mod tests {
         let mut feed = text.chunks(pieces.max(1));
         loop {
             match chunks.next(&mut read) {
-                Ok(Next::Data(data)) => body.extend_from_slice(&data),
-                Ok(Next::End(trailers)) => {
+                Ok(Chunk::Data(data)) => body.extend_from_slice(&data),
+                Ok(Chunk::End(trailers)) => {
                     let rest = read
                         .iter()
                         .copied()
@@ -212,12 +214,11 @@ mod tests {
                         .collect();
                     return Ok((body, trailers, rest));
                 }
-                Ok(Next::More) => match feed.next() {
+                Ok(Chunk::More) => match feed.next() {
                     Some(more) => read.extend_from_slice(more),
                     None => return Err("not whole"),
                 },
-                Err(ReadError::Malformed(why)) => return Err(why),
-                Err(_) => return Err("closed"),
+                Err(why) => return Err(why),
             }
         }
     }
@@ -264,6 +265,9 @@ mod tests {
             b"00000000000000005\r\nhello\r\n0\r\n\r\n",
             b" 5\r\nhello\r\n0\r\n\r\n",
             b"5 \r\nhello\r\n0\r\n\r\n",
+            b"5;a\nb\r\nhello\r\n0\r\n\r\n",
+            b"5;a\rb\r\nhello\r\n0\r\n\r\n",
+            b"0\r\nx: a\rb\r\n\r\n",
         ] {
             assert!(
                 decode(text, 1000).is_err(),

@@ -1,0 +1,68 @@
+//! What has been read of a stream and not been taken yet.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::BytesMut;
+
+use crate::net::Stream;
+
+/// A buffer that grows with what comes, so that a large body costs few calls and a small one little memory.
+#[derive(Debug)]
+pub struct Inbox {
+    /// What has come.
+    pub bytes: BytesMut,
+    /// How much is asked for in one read.
+    ask: usize,
+}
+
+const ASK_MIN: usize = 4 * 1024;
+const ASK_MAX: usize = 64 * 1024;
+
+/// A buffer up to this size stays with an idle connection for a moment.
+const KEPT_MAX: usize = 16 * 1024;
+
+impl Default for Inbox {
+    fn default() -> Self {
+        Self {
+            bytes: BytesMut::new(),
+            ask: ASK_MIN,
+        }
+    }
+}
+
+impl Inbox {
+    /// Reads more, but no more than `most` at a time. Zero is the end, however it came about: a reset tells no more than a
+    /// close. `is_first`: nothing has come of this message yet.
+    pub fn poll_fill(
+        &mut self,
+        stream: &mut Stream,
+        cx: &mut Context<'_>,
+        most: usize,
+        is_first: bool,
+    ) -> Poll<usize> {
+        self.bytes.reserve(self.ask.min(most));
+        let room = self.bytes.capacity() - self.bytes.len();
+        let stream = Pin::new(stream);
+        let read = ready!(tokio_util::io::poll_read_buf(stream, cx, &mut self.bytes)).unwrap_or(0);
+        if read == room && self.ask < ASK_MAX {
+            self.ask = (self.ask * 2).min(ASK_MAX);
+        } else if is_first && read < self.ask / 4 && self.ask > ASK_MIN {
+            // Only the first read tells: the last one of a large body is small, too.
+            self.ask /= 2;
+        }
+        Poll::Ready(read)
+    }
+
+    /// Nothing is asked for, perhaps for long.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Nothing is asked for, for a moment at least: a large buffer is let go.
+    pub fn shrink(&mut self) {
+        if self.ask > KEPT_MAX {
+            self.bytes = BytesMut::new();
+        }
+    }
+}
