@@ -62,7 +62,7 @@ impl Others {
         }
         let (_, followed) = followed.as_ref().ok_or("Kubernetes cannot be watched")?;
         let set = followed.now()?;
-        Ok(set.endpoints.iter().map(|one| peer(one)).collect())
+        Ok(set.endpoints().map(|one| peer(one)).collect())
     }
 
     fn is_self(&self, address: SocketAddr) -> bool {

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::discovery::{Observed, ObservedState};
+use crate::discovery::{Observation, Observed, ObservedState};
 use crate::endpoint::EndpointKey;
 
 /// What differs between two full sets.
@@ -23,32 +23,47 @@ pub(super) struct Diff {
 const LOOK_AHEAD: usize = 32;
 
 /// Compares two full sets. What both share (the same allocation) is passed over without being looked at, so the cost is
-/// that of a walk over pointers and of what has changed.
-pub(super) fn diff(old: &[Arc<Observed>], new: &[Arc<Observed>]) -> Diff {
+/// that of a walk over pointers and of what has changed: those of the parts first, and then of the endpoints in what is left.
+pub(super) fn diff(old: &Observation, new: &Observation) -> Diff {
+    let (old, new): (Vec<_>, Vec<_>) = (old.parts().iter().collect(), new.parts().iter().collect());
+    let (old, new) = apart(&old, &new);
+    let (missing, fresh) = apart(&endpoints(&old), &endpoints(&new));
+    pair(&missing, &fresh)
+}
+
+fn endpoints<'a>(parts: &[&'a Arc<[Arc<Observed>]>]) -> Vec<&'a Arc<Observed>> {
+    parts.iter().flat_map(|part| part.iter()).collect()
+}
+
+/// What two lists do not share: that of the old one, that of the new one.
+fn apart<'a, T: ?Sized>(
+    old: &[&'a Arc<T>],
+    new: &[&'a Arc<T>],
+) -> (Vec<&'a Arc<T>>, Vec<&'a Arc<T>>) {
     let mut missing = Vec::new();
     let mut fresh = Vec::new();
     let (mut i, mut j) = (0, 0);
     while i < old.len() && j < new.len() {
-        if Arc::ptr_eq(&old[i], &new[j]) {
+        if Arc::ptr_eq(old[i], new[j]) {
             (i, j) = (i + 1, j + 1);
-        } else if let Some(ahead) = find(&new[j..], &old[i]) {
+        } else if let Some(ahead) = find(&new[j..], old[i]) {
             fresh.extend_from_slice(&new[j..j + ahead]);
             j += ahead;
-        } else if let Some(ahead) = find(&old[i..], &new[j]) {
+        } else if let Some(ahead) = find(&old[i..], new[j]) {
             missing.extend_from_slice(&old[i..i + ahead]);
             i += ahead;
         } else {
-            missing.push(old[i].clone());
-            fresh.push(new[j].clone());
+            missing.push(old[i]);
+            fresh.push(new[j]);
             (i, j) = (i + 1, j + 1);
         }
     }
     missing.extend_from_slice(&old[i..]);
     fresh.extend_from_slice(&new[j..]);
-    pair(&missing, &fresh)
+    (missing, fresh)
 }
 
-fn find(within: &[Arc<Observed>], wanted: &Arc<Observed>) -> Option<usize> {
+fn find<T: ?Sized>(within: &[&Arc<T>], wanted: &Arc<T>) -> Option<usize> {
     within
         .iter()
         .take(LOOK_AHEAD)
@@ -56,9 +71,9 @@ fn find(within: &[Arc<Observed>], wanted: &Arc<Observed>) -> Option<usize> {
 }
 
 /// An endpoint that is both missing at its old place and fresh at a new one has moved or changed, not gone.
-fn pair(missing: &[Arc<Observed>], fresh: &[Arc<Observed>]) -> Diff {
+fn pair(missing: &[&Arc<Observed>], fresh: &[&Arc<Observed>]) -> Diff {
     let before: HashMap<&EndpointKey, &Arc<Observed>> =
-        missing.iter().map(|old| (&old.key, old)).collect();
+        missing.iter().map(|old| (&old.key, *old)).collect();
     let now: HashMap<&EndpointKey, ()> = fresh.iter().map(|new| (&new.key, ())).collect();
     let removed = missing
         .iter()
@@ -67,8 +82,8 @@ fn pair(missing: &[Arc<Observed>], fresh: &[Arc<Observed>]) -> Diff {
         .collect();
     let changed = fresh
         .iter()
-        .filter(|new| before.get(&new.key).is_none_or(|old| *old != *new))
-        .cloned()
+        .filter(|new| before.get(&new.key).is_none_or(|old| *old != **new))
+        .map(|new| Arc::clone(new))
         .collect();
     Diff { changed, removed }
 }
@@ -184,6 +199,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::discovery::share;
 
     fn observed(id: u8, weight: u32) -> Observed {
         Observed {
@@ -211,19 +227,34 @@ mod tests {
             })
     }
 
+    /// In parts of a size, of which those that `before` has are the same allocation.
+    fn in_parts(all: &[Arc<Observed>], size: usize, before: &Observation) -> Observation {
+        let part = |part: &[Arc<Observed>]| -> Arc<[Arc<Observed>]> {
+            let mut known = before.parts().iter();
+            let is_same = |known: &&Arc<[Arc<Observed>]>| {
+                let mut both = known.iter().zip(part);
+                known.len() == part.len() && both.all(|(known, new)| Arc::ptr_eq(known, new))
+            };
+            known.find(is_same).cloned().unwrap_or_else(|| part.into())
+        };
+        Observation::of_parts(all.chunks(size).map(part).collect())
+    }
+
     proptest! {
         #[test]
-        fn finds_what_a_naive_comparison_finds(old in set(), new in set(), same in any::<bool>()) {
+        fn finds_what_a_naive_comparison_finds(old in set(), new in set(), same in any::<bool>(), size in 1usize..8) {
             let old: Vec<Arc<Observed>> = old.iter().map(|(id, weight)| Arc::new(observed(*id, *weight))).collect();
             let mut new: Vec<Observed> = new.iter().map(|(id, weight)| observed(*id, *weight)).collect();
             if same {
                 new.extend(old.iter().filter(|o| !new.iter().any(|n| n.key == o.key)).map(|o| (**o).clone()).collect::<Vec<_>>());
             }
-            let before = crate::discovery::Observation { endpoints: old.clone() };
-            let new = crate::discovery::Observation::from(new).sharing(&before).endpoints;
+            let before = in_parts(&old, size, &Observation::default());
+            let mut new: Vec<Arc<Observed>> = new.into_iter().map(Arc::new).collect();
+            share(&mut new, before.parts());
+            let new = in_parts(&new, size, &before);
             let naive_old: BTreeMap<_, _> = old.iter().map(|o| (o.key.clone(), o)).collect();
-            let naive_new: BTreeMap<_, _> = new.iter().map(|o| (o.key.clone(), o)).collect();
-            let found = diff(&old, &new);
+            let naive_new: BTreeMap<_, _> = new.endpoints().map(|o| (o.key.clone(), o)).collect();
+            let found = diff(&before, &new);
             let changed: BTreeMap<_, _> = found.changed.iter().map(|o| (o.key.clone(), o)).collect();
             prop_assert_eq!(changed.len(), found.changed.len());
             let naive_changed: BTreeMap<_, _> =
@@ -241,9 +272,9 @@ mod tests {
             let old: Vec<Arc<Observed>> = list.iter().map(|(id, weight)| Arc::new(observed(*id, *weight))).collect();
             let mut again: Vec<Observed> = old.iter().map(|o| (**o).clone()).collect();
             fastrand::Rng::with_seed(seed).shuffle(&mut again);
-            let before = crate::discovery::Observation { endpoints: old.clone() };
-            let new = crate::discovery::Observation::from(again).sharing(&before).endpoints;
-            prop_assert_eq!(diff(&old, &new), Diff::default());
+            let before: Observation = old.iter().cloned().collect();
+            let new = Observation::from(again).sharing(&before);
+            prop_assert_eq!(diff(&before, &new), Diff::default());
         }
 
         /// The promises about one service, whatever is wanted in whatever order.

@@ -223,11 +223,7 @@ impl Writer {
     }
 
     fn service_view(&self, record: &Record, now: Instant) -> ServiceView {
-        let listed = record
-            .observed
-            .endpoints
-            .iter()
-            .map(|observed| &observed.key);
+        let listed = record.observed.endpoints().map(|observed| &observed.key);
         let mut left: Vec<_> = record
             .entries
             .iter()

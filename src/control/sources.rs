@@ -60,7 +60,7 @@ impl Writer {
         // The first set of a source is not compared with what another one said.
         let has_told = std::mem::replace(&mut record.source.has_told, true);
         let is_relist = is_relist && has_told;
-        let known = &record.observed.endpoints;
+        let known = &record.observed;
         let missing = record.suspects.hear(known, set, is_relist, Instant::now());
         if missing > 0 {
             warn!(%service, source = record.source.kind, endpoints = missing,
@@ -135,7 +135,7 @@ impl Writer {
         let Some(record) = self.services.get_mut(service) else {
             return;
         };
-        let found = diff(&record.observed.endpoints, &observation.endpoints);
+        let found = diff(&record.observed, observation);
         record.observed = observation.clone();
         let mut dirty = Vec::with_capacity(found.changed.len() + found.removed.len());
         for observed in found.changed {

@@ -32,7 +32,7 @@ impl Suspects {
     /// Takes a new set, after `known`. Returns how many endpoints are missing now that were not before.
     pub(super) fn hear(
         &mut self,
-        known: &[Arc<Observed>],
+        known: &Observation,
         set: Arc<Observation>,
         is_relist: bool,
         now: Instant,
@@ -41,7 +41,7 @@ impl Suspects {
         if !is_relist && self.missing.is_empty() {
             return 0;
         }
-        let here: HashSet<&EndpointKey> = self.heard.endpoints.iter().map(|it| &it.key).collect();
+        let here: HashSet<&EndpointKey> = self.heard.endpoints().map(|it| &it.key).collect();
         self.missing.retain(|(it, _)| !here.contains(&it.key));
         if !is_relist {
             return 0;
@@ -49,7 +49,7 @@ impl Suspects {
         let stays = |it: &&Arc<Observed>| {
             matches!(it.state, ObservedState::Ready | ObservedState::NotReady)
         };
-        let before: Vec<_> = known.iter().filter(stays).collect();
+        let before: Vec<_> = known.endpoints().filter(stays).collect();
         let gone: Vec<_> = before
             .iter()
             .filter(|it| !here.contains(&it.key))
@@ -76,11 +76,11 @@ impl Suspects {
         if self.missing.is_empty() {
             return self.heard.clone();
         }
-        let missing = self.missing.iter().map(|(it, _)| it);
-        let endpoints = self.heard.endpoints.iter().chain(missing).cloned();
-        Arc::new(Observation {
-            endpoints: endpoints.collect(),
-        })
+        let missing = self.missing.iter().map(|(it, _)| it.clone());
+        let parts = self.heard.parts().iter().cloned();
+        Arc::new(Observation::of_parts(
+            parts.chain([missing.collect()]).collect(),
+        ))
     }
 
     /// When the next of them is given up.

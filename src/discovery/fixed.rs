@@ -77,16 +77,11 @@ mod tests {
         let Heard::Observation(observation) = first.what else {
             panic!("{:?}", first.what)
         };
-        let keys: Vec<_> = observation
-            .endpoints
-            .iter()
-            .map(|e| e.key.as_str())
-            .collect();
+        let keys: Vec<_> = observation.endpoints().map(|e| e.key.as_str()).collect();
         assert_eq!(keys, ["10.0.0.1:80", "10.0.0.2:80"]);
         assert!(
             observation
-                .endpoints
-                .iter()
+                .endpoints()
                 .all(|e| e.state == ObservedState::Ready && e.weight == 1 && !e.latched)
         );
         stop.cancel();

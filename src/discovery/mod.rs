@@ -5,9 +5,9 @@
 
 pub mod file;
 mod fixed;
+mod observation;
 pub(crate) mod slices;
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,6 +21,8 @@ use crate::endpoint::{EndpointKey, ServiceName};
 
 pub use file::File;
 pub use fixed::Fixed;
+pub use observation::Observation;
+pub(crate) use observation::share;
 
 /// Where a service's endpoints are watched.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,50 +110,6 @@ pub enum ObservedState {
     },
     /// Takes new work when nobody else can: it was ready, and is missing in a list (P9). No source says so.
     Suspect,
-}
-
-/// All that a source knows of one service, at one moment. Keys are unique.
-///
-/// What has not changed since the last observation is the same allocation, so that the writer finds the difference between
-/// two sets of 10,000 by comparing pointers (P2).
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Observation {
-    /// The endpoints, in a stable order.
-    pub endpoints: Vec<Arc<Observed>>,
-}
-
-impl From<Vec<Observed>> for Observation {
-    fn from(endpoints: Vec<Observed>) -> Self {
-        Self {
-            endpoints: endpoints.into_iter().map(Arc::new).collect(),
-        }
-    }
-}
-
-impl Observation {
-    /// The same set, sharing with `previous` what has not changed, wherever it stands in either.
-    #[must_use]
-    pub fn sharing(mut self, previous: &Self) -> Self {
-        let mut known: HashMap<&EndpointKey, &Arc<Observed>> = HashMap::new();
-        let mut old = previous.endpoints.iter();
-        for new in &mut self.endpoints {
-            // Most of the time the order is the same and the next old one fits; else they are looked up by key.
-            match old.next() {
-                Some(next) if next == new => {
-                    *new = next.clone();
-                    continue;
-                }
-                Some(_) if known.is_empty() => {
-                    known.extend(previous.endpoints.iter().map(|old| (&old.key, old)))
-                }
-                _ => {}
-            }
-            if let Some(same) = known.get(&new.key).filter(|old| *old == &&*new) {
-                *new = (*same).clone();
-            }
-        }
-        self
-    }
 }
 
 /// A source: spawned once per configured service.

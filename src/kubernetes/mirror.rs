@@ -1,19 +1,16 @@
-//! A namespace's slices as they were told, and what they mean for a service. Pure.
+//! A namespace's slices as they were told. Pure.
 //!
 //! An event may come twice, late, or after the list that had it already: what is older than what is known of the same slice
 //! is passed over. A slice that is gone is kept for [`HOLD`] while its service has others, since Kubernetes moves endpoints
 //! between slices, and between the two events they stand in none.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::net::SocketAddr;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::slice::{Place, Slice};
-use crate::discovery::slices::{Age, Offer, Shown, choose, merge};
-use crate::discovery::{Observed, Port};
+use super::slice::Slice;
 
 /// How long a deleted slice counts while its service has others.
 pub(super) const HOLD: Duration = Duration::from_secs(1);
@@ -21,7 +18,8 @@ pub(super) const HOLD: Duration = Duration::from_secs(1);
 /// The slices of a namespace.
 #[derive(Debug, Default)]
 pub(super) struct Mirror {
-    services: HashMap<Arc<str>, BTreeMap<Arc<str>, Held>>,
+    /// Each service's slices, in the order of their names.
+    services: HashMap<Arc<str>, Vec<Held>>,
     /// Which service a slice belongs to: its label may change.
     homes: HashMap<Arc<str>, Arc<str>>,
     held: usize,
@@ -29,10 +27,10 @@ pub(super) struct Mirror {
 
 /// A slice, or what is kept of one.
 #[derive(Debug)]
-struct Held {
-    slice: Slice,
+pub(super) struct Held {
+    pub(super) slice: Slice,
     /// Deleted, and forgotten then.
-    until: Option<Instant>,
+    pub(super) until: Option<Instant>,
 }
 
 /// What an event changed.
@@ -47,14 +45,17 @@ pub(super) struct Changed {
 impl Mirror {
     /// Everything there is now: what is missing has gone.
     pub(super) fn replace(&mut self, slices: Vec<Slice>) {
-        *self = Self::default();
-        for slice in slices {
+        let before = std::mem::take(self);
+        for mut slice in slices {
+            if let Some(known) = before.known(&slice.name) {
+                slice.share(&known.slice);
+            }
             self.put(slice);
         }
     }
 
     /// A slice as it is now.
-    pub(super) fn apply(&mut self, slice: Slice) -> Changed {
+    pub(super) fn apply(&mut self, mut slice: Slice) -> Changed {
         let mut changed = Changed::default();
         if let Some(known) = self.known(&slice.name) {
             let same = known.slice.uid == slice.uid;
@@ -66,6 +67,7 @@ impl Mirror {
                 return changed;
             }
             changed.is_urgent = terminates(&slice, &known.slice);
+            slice.share(&known.slice);
             if known.slice.service != slice.service {
                 changed.services.extend(self.forget(&slice.name));
             }
@@ -89,18 +91,15 @@ impl Mirror {
             return Changed::default();
         };
         let has_others = self.services.get(&service).is_some_and(|slices| {
-            slices
-                .iter()
-                .any(|(other, held)| other != name && held.until.is_none())
+            let mut others = slices.iter().filter(|held| held.slice.name != *name);
+            others.any(|held| held.until.is_none())
         });
         if !has_others {
             self.forget(name);
-        } else if let Some(held) = self
-            .services
-            .get_mut(&service)
-            .and_then(|slices| slices.get_mut(name))
+        } else if let Some(slices) = self.services.get_mut(&service)
+            && let Ok(place) = find(slices, name)
         {
-            held.until = Some(now + HOLD);
+            slices[place].until = Some(now + HOLD);
             self.held += 1;
         }
         Changed {
@@ -115,7 +114,7 @@ impl Mirror {
         if self.held == 0 {
             return None;
         }
-        let all = self.services.values().flat_map(BTreeMap::values);
+        let all = self.services.values().flatten();
         all.filter_map(|held| held.until).min()
     }
 
@@ -124,91 +123,56 @@ impl Mirror {
         let over: Vec<Arc<str>> = self
             .services
             .values()
-            .flat_map(BTreeMap::values)
+            .flatten()
             .filter(|held| held.until.is_some_and(|until| until <= now))
             .map(|held| held.slice.name.clone())
             .collect();
         over.iter().filter_map(|name| self.forget(name)).collect()
     }
 
-    /// What the slices mean for a service, at the port that is meant.
-    ///
-    /// # Errors
-    /// What keeps a port from being chosen.
-    pub(super) fn set(&self, service: &str, port: Option<&Port>) -> Result<Vec<Observed>, String> {
-        let empty = BTreeMap::new();
-        let slices: Vec<&Held> = self
-            .services
-            .get(service)
-            .unwrap_or(&empty)
-            .values()
-            .collect();
-        let offers: Vec<Vec<Offer<'_>>> = slices
-            .iter()
-            .map(|held| {
-                let ports = held.slice.ports.iter();
-                ports
-                    .map(|(name, number)| Offer {
-                        name,
-                        number: *number,
-                    })
-                    .collect()
-            })
-            .collect();
-        let (chosen, wrong) = choose(&offers, port);
-        if let Some(wrong) = wrong.first() {
-            return Err(format!("port: {}", wrong.what));
-        }
-        let mut shown = Vec::new();
-        let mut ages = Vec::with_capacity(slices.len());
-        for (index, (held, port)) in slices.iter().zip(chosen).enumerate() {
-            let mut age = held.slice.age();
-            if held.until.is_some() {
-                // Whatever a slice that exists says is newer.
-                age = Age {
-                    resource_version: Some(0),
-                    ..age
-                };
-            }
-            ages.push(age);
-            if let Some(port) = port {
-                shown.extend(
-                    held.slice
-                        .places
-                        .iter()
-                        .map(|place| show(place, port, index)),
-                );
-            }
-        }
-        let primary_is_ipv4 = slices.iter().any(|held| held.slice.is_ipv4);
-        Ok(merge(shown, &ages, primary_is_ipv4))
+    /// A service's slices, in the order of their names, those included that are held.
+    pub(super) fn slices(&self, service: &str) -> &[Held] {
+        self.services.get(service).map_or(&[], Vec::as_slice)
     }
 
     fn known(&self, name: &Arc<str>) -> Option<&Held> {
-        self.services.get(self.homes.get(name)?)?.get(name)
+        let slices = self.services.get(self.homes.get(name)?)?;
+        find(slices, name).ok().map(|place| &slices[place])
     }
 
     fn put(&mut self, slice: Slice) {
-        let (name, service) = (slice.name.clone(), slice.service.clone());
-        self.homes.insert(name.clone(), service.clone());
-        let old = self
+        self.homes.insert(slice.name.clone(), slice.service.clone());
+        // Most services have one slice, and a cluster has many services.
+        let slices = self
             .services
-            .entry(service)
-            .or_default()
-            .insert(name, Held { slice, until: None });
-        self.held -= usize::from(old.is_some_and(|old| old.until.is_some()));
+            .entry(slice.service.clone())
+            .or_insert_with(|| Vec::with_capacity(1));
+        match find(slices, &slice.name) {
+            Ok(place) => {
+                let old = std::mem::replace(&mut slices[place], Held { slice, until: None });
+                self.held -= usize::from(old.until.is_some());
+            }
+            Err(place) => slices.insert(place, Held { slice, until: None }),
+        }
     }
 
     fn forget(&mut self, name: &Arc<str>) -> Option<Arc<str>> {
         let service = self.homes.remove(name)?;
         let slices = self.services.get_mut(&service)?;
-        let old = slices.remove(name);
-        self.held -= usize::from(old.is_some_and(|old| old.until.is_some()));
+        if let Ok(place) = find(slices, name) {
+            let old = slices.remove(place);
+            self.held -= usize::from(old.until.is_some());
+        }
         if slices.is_empty() {
             self.services.remove(&service);
         }
         Some(service)
     }
+}
+
+/// Where a slice stands, or would.
+fn find(slices: &[Held], name: &Arc<str>) -> Result<usize, usize> {
+    slices.binary_search_by(|held| held.slice.name.cmp(name))
 }
 
 /// Whether something terminates in the new version of a slice that did not in the old one.
@@ -221,24 +185,6 @@ fn terminates(new: &Slice, old: &Slice) -> bool {
         .collect();
     let mut places = new.places.iter();
     places.any(|place| place.terminating && !known.contains(&(&place.uid, place.ip)))
-}
-
-fn show(place: &Place, port: u16, slice: usize) -> Shown {
-    let address = SocketAddr::new(place.ip, port);
-    Shown {
-        key: match &place.uid {
-            Some(uid) => uid.clone().into(),
-            None => address.to_string().as_str().into(),
-        },
-        has_uid: place.uid.is_some(),
-        address,
-        pod: place.pod.clone(),
-        zone: place.zone.clone(),
-        ready: place.ready,
-        serving: place.serving,
-        terminating: place.terminating,
-        slice,
-    }
 }
 
 #[cfg(test)]

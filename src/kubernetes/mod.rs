@@ -2,8 +2,8 @@
 //!
 //! One list and one watch for each namespace, whatever the number of its services ([`Cluster`]); they live on a thread of
 //! their own, where the parsing of a long list holds up nobody. `watch` speaks the protocol and says what was seen,
-//! `mirror` keeps the namespace as it was told and says what that means for a service, `reflector` joins the two and tells
-//! every service that listens; `pods` adds what pods say of their own end, for the services that want it.
+//! `mirror` keeps the namespace as it was told, a `view` says what that means for a service, and `reflector` joins them and
+//! tells every service that listens; `pods` adds what pods say of their own end, for the services that want it.
 //!
 //! Of other objects (`objects`) all are looked at together: `controller` follows them, `ingress` says what Ingresses mean
 //! and `backend` where they lead, a `draft` becomes the [`Part`] of the config that they are, and `desk` writes back what
@@ -32,6 +32,7 @@ mod place;
 mod pods;
 mod reflector;
 mod slice;
+mod view;
 mod watch;
 
 pub use cluster::{Cluster, Followed};

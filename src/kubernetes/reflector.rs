@@ -15,6 +15,7 @@ use super::mirror::{Changed, Mirror};
 use super::place::Place;
 use super::pods::{Leaving, PodMeta};
 use super::slice::Slice;
+use super::view::View;
 use super::watch::{Seen, Watch};
 use crate::discovery::{Heard, Observation, Port};
 
@@ -22,9 +23,7 @@ use crate::discovery::{Heard, Observation, Port};
 #[derive(Debug)]
 pub(super) struct Subscriber {
     service: Arc<str>,
-    port: Option<Port>,
-    /// Whether it wants to know what the pods say of their own end.
-    pods: bool,
+    view: View,
     tell: watch::Sender<Told>,
 }
 
@@ -90,29 +89,17 @@ impl Subscriber {
     ) -> Self {
         Self {
             service,
-            port,
-            pods,
+            view: View::new(port, pods),
             tell,
         }
     }
 
     /// Tells the set as it is now.
-    fn look(&self, mirror: &Mirror, leaving: &Leaving, relist: bool) {
-        let mut read = mirror.set(&self.service, self.port.as_ref());
-        if let Ok(endpoints) = &mut read
-            && self.pods
-        {
-            leaving.mark(endpoints);
-        }
+    fn look(&mut self, mirror: &Mirror, leaving: &Leaving, relist: bool) {
+        let read = self.view.look(mirror.slices(&self.service), leaving);
         self.tell.send_modify(|told| match read {
-            Ok(endpoints) => {
-                let previous = told.set.clone();
-                let set = Observation::from(endpoints);
-                let set = match &previous {
-                    Some(previous) => set.sharing(previous),
-                    None => set,
-                };
-                if previous.is_none_or(|previous| *previous != set) {
+            Ok(set) => {
+                if told.set.as_ref().is_none_or(|known| **known != set) {
                     told.relists += u64::from(relist && told.set.is_some());
                     told.set = Some(Arc::new(set));
                 }
@@ -177,7 +164,7 @@ impl Reflector {
         let mut out = Some(out);
         let mut watching = FuturesUnordered::new();
         loop {
-            if self.subscribers.iter().any(|one| one.pods)
+            if self.subscribers.iter().any(|one| one.view.hears_pods())
                 && let Some(out) = out.take()
             {
                 watching.push(Watch::<PodMeta>::of(place, "pods", out).run());
@@ -207,7 +194,7 @@ impl Reflector {
         }
     }
 
-    fn admit(&mut self, subscriber: Subscriber) {
+    fn admit(&mut self, mut subscriber: Subscriber) {
         if self.is_listed {
             subscriber.look(&self.mirror, &self.leaving, false);
         }
@@ -219,21 +206,27 @@ impl Reflector {
 
     /// What cannot be seen of pods takes nothing from what the slices say.
     fn seen_pod(&mut self, seen: Seen<PodMeta>, now: Instant) {
-        let is_new = match seen {
-            Seen::All(pods) => self.leaving.replace(&pods, now),
-            Seen::One(pod) => self.leaving.see(&pod),
-            Seen::Gone(pod) => self.leaving.gone(&pod, now),
-            Seen::Same => false,
+        let (is_new, pod) = match seen {
+            Seen::All(pods) => (self.leaving.replace(&pods, now), None),
+            Seen::One(pod) => (self.leaving.see(&pod), pod.metadata.uid),
+            Seen::Gone(pod) => (self.leaving.gone(&pod, now), pod.metadata.uid),
+            Seen::Same => (false, None),
             Seen::Nothing(error) => {
                 warn!(
                     error,
                     "pods cannot be seen; what the endpoint slices say stays in force"
                 );
-                false
+                (false, None)
             }
         };
-        if is_new && self.is_listed {
-            self.look(|one| one.pods);
+        if !is_new {
+            return;
+        }
+        for one in &mut self.subscribers {
+            one.view.stir(pod.as_deref());
+        }
+        if self.is_listed {
+            self.look(|one| one.view.hears_pods());
         }
     }
 
@@ -253,7 +246,7 @@ impl Reflector {
                 self.mirror.replace(slices);
                 self.dirty.clear();
                 let relist = std::mem::replace(&mut self.is_listed, true);
-                for one in &self.subscribers {
+                for one in &mut self.subscribers {
                     one.look(&self.mirror, &self.leaving, relist);
                 }
             }
@@ -304,8 +297,8 @@ impl Reflector {
         self.look(|one| due.contains(&one.service));
     }
 
-    fn look(&self, wanted: impl Fn(&Subscriber) -> bool) {
-        for one in self.subscribers.iter().filter(|one| wanted(one)) {
+    fn look(&mut self, wanted: impl Fn(&Subscriber) -> bool) {
+        for one in self.subscribers.iter_mut().filter(|one| wanted(one)) {
             one.look(&self.mirror, &self.leaving, false);
         }
     }

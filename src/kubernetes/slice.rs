@@ -1,5 +1,6 @@
 //! One endpoint slice, reduced to what is used of it: a cluster has many.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -20,7 +21,8 @@ pub(super) struct Slice {
     pub(super) version: Option<u64>,
     pub(super) is_ipv4: bool,
     pub(super) ports: Vec<(Arc<str>, Option<u16>)>,
-    pub(super) places: Vec<Place>,
+    /// The same allocation for as long as nothing of them changes.
+    pub(super) places: Arc<[Place]>,
 }
 
 /// An endpoint in a slice.
@@ -51,7 +53,8 @@ impl Slice {
             }
         };
         let version = metadata.resource_version;
-        let place = |endpoint| Place::of(endpoint, is_ipv4, &namespace, &name);
+        let mut zones = Vec::new();
+        let place = |endpoint| Place::of(endpoint, is_ipv4, &namespace, &name, &mut zones);
         Some(Self {
             places: object.endpoints.into_iter().filter_map(place).collect(),
             uid: metadata.uid.unwrap_or_default().into(),
@@ -68,6 +71,28 @@ impl Slice {
         })
     }
 
+    /// Shares with an earlier version of the same slice what has not changed.
+    pub(super) fn share(&mut self, before: &Self) {
+        if self.places == before.places {
+            self.places = before.places.clone();
+            return;
+        }
+        // Only ever this one's, until it is taken up.
+        let Some(places) = Arc::get_mut(&mut self.places) else {
+            return;
+        };
+        let known: HashMap<&Option<Arc<str>>, &Place> = before
+            .places
+            .iter()
+            .map(|place| (&place.uid, place))
+            .collect();
+        for place in places.iter_mut().filter(|place| place.uid.is_some()) {
+            if let Some(known) = known.get(&place.uid) {
+                place.share(known);
+            }
+        }
+    }
+
     /// What tells the newer of two.
     pub(super) fn age(&self) -> Age {
         Age {
@@ -79,7 +104,14 @@ impl Slice {
 }
 
 impl Place {
-    fn of(endpoint: Endpoint, is_ipv4: bool, namespace: &str, slice: &str) -> Option<Self> {
+    /// `zones`: those that were met so far. There are few, and many endpoints in each.
+    fn of(
+        endpoint: Endpoint,
+        is_ipv4: bool,
+        namespace: &str,
+        slice: &str,
+        zones: &mut Vec<Arc<str>>,
+    ) -> Option<Self> {
         // Only the first has a meaning; the others may go one day, says Kubernetes.
         let text = endpoint.addresses.into_iter().next()?;
         let ip = if is_ipv4 {
@@ -106,12 +138,32 @@ impl Place {
             ip,
             uid,
             pod,
-            zone: endpoint.zone.map(Arc::from),
+            zone: endpoint.zone.map(|zone| shared(zone, zones)),
             ready: said.ready.unwrap_or(ready),
             serving: said.serving.unwrap_or(serving),
             terminating: said.terminating.unwrap_or(terminating),
         })
     }
+
+    /// The same text in the allocations of an earlier version.
+    fn share(&mut self, before: &Self) {
+        self.uid.clone_from(&before.uid);
+        if self.pod == before.pod {
+            self.pod.clone_from(&before.pod);
+        }
+        if self.zone == before.zone {
+            self.zone.clone_from(&before.zone);
+        }
+    }
+}
+
+fn shared(zone: String, zones: &mut Vec<Arc<str>>) -> Arc<str> {
+    if let Some(known) = zones.iter().find(|known| ***known == *zone) {
+        return known.clone();
+    }
+    let zone: Arc<str> = zone.into();
+    zones.push(zone.clone());
+    zone
 }
 
 /// The uid and, where it is a pod, the name of what an endpoint stands for.

@@ -70,10 +70,10 @@ fn slices_mean_what_a_plain_reading_says() {
             for (who, _, [_, _, terminating]) in slices.iter().flatten() {
                 *shown.entry(format!("u-{}", who % 4)).or_default() |= says(*terminating, false);
             }
-            let keys: Vec<&str> = observation.endpoints.iter().map(|observed| observed.key.as_str()).collect();
+            let keys: Vec<&str> = observation.endpoints().map(|observed| observed.key.as_str()).collect();
             assert_eq!(keys.len(), shown.len(), "each once: {keys:?}");
             let mut used = Vec::new();
-            for observed in &observation.endpoints {
+            for observed in observation.endpoints() {
                 let terminating = shown[observed.key.as_str()];
                 assert_eq!(
                     terminating,

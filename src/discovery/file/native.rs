@@ -122,8 +122,7 @@ mod tests {
     fn endpoints(text: &str) -> Vec<Observed> {
         parse(text, None)
             .unwrap()
-            .endpoints
-            .iter()
+            .endpoints()
             .map(|endpoint| (**endpoint).clone())
             .collect()
     }

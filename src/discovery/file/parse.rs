@@ -143,8 +143,8 @@ kind: List
             };
             if let Ok(observation) = parse(&text, port.as_ref()) {
                 let keys: std::collections::HashSet<_> =
-                    observation.endpoints.iter().map(|endpoint| &endpoint.key).collect();
-                prop_assert_eq!(keys.len(), observation.endpoints.len());
+                    observation.endpoints().map(|endpoint| &endpoint.key).collect();
+                prop_assert_eq!(keys.len(), observation.len());
             }
         }
 
@@ -152,7 +152,7 @@ kind: List
         fn believes_no_text_that_ends_before_the_last_endpoint(end in 0..OWN.len()) {
             // What is cut inside the first endpoint has no endpoint that could be missed.
             if let Ok(observation) = parse(&OWN[..end], None) {
-                prop_assert!(!observation.endpoints.is_empty());
+                prop_assert!(!observation.is_empty());
             }
         }
 
@@ -164,7 +164,7 @@ kind: List
 
     #[test]
     fn reads_what_the_mutations_start_from() {
-        assert_eq!(parse(OWN, None).unwrap().endpoints.len(), 2);
-        assert_eq!(parse(SLICES, None).unwrap().endpoints.len(), 2);
+        assert_eq!(parse(OWN, None).unwrap().len(), 2);
+        assert_eq!(parse(SLICES, None).unwrap().len(), 2);
     }
 }

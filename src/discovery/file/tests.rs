@@ -64,7 +64,7 @@ impl Watched {
     async fn told(&mut self) -> String {
         loop {
             match self.heard().await {
-                Heard::Observation(observation) => return observation.endpoints.len().to_string(),
+                Heard::Observation(observation) => return observation.len().to_string(),
                 Heard::Fault(line) => {
                     return line.replace(self.path.to_str().unwrap(), "PATH");
                 }
@@ -411,7 +411,7 @@ fn look(eye: &mut Eye, mut stir: Stir) -> Option<String> {
         let look = eye.look(stir);
         match look.heard {
             Some(Heard::Observation(observation)) => {
-                return Some(observation.endpoints.len().to_string());
+                return Some(observation.len().to_string());
             }
             Some(Heard::Same) => return Some("same".into()),
             Some(Heard::Fault(line)) => return Some(line),
@@ -562,7 +562,7 @@ fn checks_a_file_and_says_all_that_is_wrong() {
         ])
     );
     fs::write(&path, text(3)).unwrap();
-    assert_eq!(check(&path, None).unwrap().endpoints.len(), 3);
+    assert_eq!(check(&path, None).unwrap().len(), 3);
 }
 
 #[tokio::test]
@@ -586,7 +586,7 @@ async fn measures_ten_thousand_endpoints() {
     let text = version(0);
     let parses = (0..20).map(|_| {
         let start = tokio::time::Instant::now();
-        assert_eq!(parse(&text, None).unwrap().endpoints.len(), 10_000);
+        assert_eq!(parse(&text, None).unwrap().len(), 10_000);
         start.elapsed()
     });
     let parse_time = median(parses.collect());

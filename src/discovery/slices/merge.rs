@@ -68,7 +68,7 @@ pub(crate) fn merge(shown: Vec<Shown>, ages: &[Age], primary_is_ipv4: bool) -> V
         }
         known_shown.terminating |= terminating;
     }
-    let mut merged: Vec<Observed> = once.into_iter().map(observed).collect();
+    let mut merged: Vec<Observed> = once.into_iter().map(alone).collect();
     settle_rivals(&mut merged, &order);
     merged.sort_by(|one, other| (&one.pod, &one.key).cmp(&(&other.pod, &other.key)));
     merged
@@ -96,7 +96,8 @@ fn compare(one: &Age, other: &Age) -> Option<Ordering> {
     })
 }
 
-fn observed(shown: Shown) -> Observed {
+/// What a slice shows of an endpoint that no other slice shows, at an address that nobody else has.
+pub(crate) fn alone(shown: Shown) -> Observed {
     let state = match shown {
         // `ready` beside `terminating` is what publishNotReadyAddresses makes of it; it goes all the same.
         Shown {

@@ -7,7 +7,7 @@
 mod merge;
 mod ports;
 
-pub(crate) use merge::{Age, Shown, merge};
+pub(crate) use merge::{Age, Shown, alone, merge};
 pub(crate) use ports::{Offer, What, choose};
 
 /// Ready, serving, terminating, where a slice says nothing: as Kubernetes has it for controllers that are old or not its

@@ -1,9 +1,12 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
+use super::super::pods::Leaving;
+use super::super::slice::Place;
+use super::super::view::View;
 use super::*;
-use crate::discovery::ObservedState;
+use crate::discovery::{ObservedState, Port};
 
 const READY: ObservedState = ObservedState::Ready;
 const SERVING: ObservedState = ObservedState::Draining { serving: true };
@@ -28,15 +31,20 @@ fn slice(name: &str, version: u64, places: Vec<Place>) -> Slice {
         version: Some(version),
         is_ipv4: true,
         ports: vec![("".into(), Some(80))],
-        places,
+        places: places.into(),
     }
 }
 
 fn set(mirror: &Mirror) -> Vec<(String, ObservedState)> {
-    let set = mirror.set("web", None).unwrap();
-    set.into_iter()
+    let slices = mirror.slices("web");
+    let set = View::new(None, false).look(slices, &Leaving::default());
+    let mut all: Vec<_> = set
+        .unwrap()
+        .endpoints()
         .map(|one| (one.key.to_string(), one.state))
-        .collect()
+        .collect();
+    all.sort_by(|one, other| one.0.cmp(&other.0));
+    all
 }
 
 fn is(uid: &str, state: ObservedState) -> (String, ObservedState) {
@@ -135,12 +143,14 @@ fn a_slice_made_again_takes_the_place_of_the_one_that_is_held() {
 fn says_what_is_wrong_with_the_port() {
     let mut mirror = Mirror::default();
     mirror.apply(slice("a", 1, vec![place("p", 1, false)]));
-    let wrong = mirror.set("web", Some(&Port::Name("http".into())));
+    let leaving = Leaving::default();
+    let look = |port, service| View::new(port, false).look(mirror.slices(service), &leaving);
+    let wrong = look(Some(Port::Name("http".into())), "web");
     assert_eq!(
         wrong.unwrap_err(),
         "port: \"http\" is a port of no slice; there are 80"
     );
-    assert_eq!(mirror.set("other", None).unwrap(), []);
+    assert!(look(None, "other").unwrap().is_empty());
 }
 
 /// What can happen to one slice.
@@ -209,7 +219,7 @@ proptest! {
                 Event::Relist => mirror.replace(model.values().cloned().collect()),
             }
             let found: HashMap<String, ObservedState> = set(&mirror).into_iter().collect();
-            for place in model.values().flat_map(|slice| &slice.places) {
+            for place in model.values().flat_map(|slice| &*slice.places) {
                 let state = found.get(&**place.uid.as_ref().unwrap());
                 prop_assert!(state.is_some(), "{:?} is missing", place);
                 prop_assert!(!place.terminating || state == Some(&SERVING), "{:?} is {:?}", place, state);
@@ -218,7 +228,7 @@ proptest! {
         mirror.due(now + HOLD);
         let found: BTreeSet<String> = set(&mirror).into_iter().map(|(uid, _)| uid).collect();
         let wanted: BTreeSet<String> =
-            model.values().flat_map(|slice| &slice.places).map(|place| place.uid.as_ref().unwrap().to_string()).collect();
+            model.values().flat_map(|slice| &*slice.places).map(|place| place.uid.as_ref().unwrap().to_string()).collect();
         prop_assert_eq!(found, wanted);
         prop_assert_eq!(mirror.next(), None);
         prop_assert_eq!(mirror.held, 0);

@@ -32,8 +32,7 @@ fn pod(uid: &str, ip: &str, conditions: &str) -> String {
 fn read(text: &str, port: Option<&Port>) -> Vec<Observed> {
     parse(text, port)
         .unwrap()
-        .endpoints
-        .iter()
+        .endpoints()
         .map(|endpoint| (**endpoint).clone())
         .collect()
 }
