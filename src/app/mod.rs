@@ -235,10 +235,11 @@ impl Bound {
         let (handle, tasks, stop) =
             start_writer(&boxes, publisher, &metrics, control, cluster.clone());
         let (admin_settings, admin_watch) = watch::channel(Arc::new(self.config.admin.clone()));
+        let config = Arc::new(self.config);
         let mut app = App {
             program: self.program,
-            last_reload: Arc::new(Mutex::new(LastReload::first(&self.config))),
-            in_force: InForce::new(self.config),
+            last_reload: Arc::new(Mutex::new(LastReload::first(config.clone()))),
+            in_force: InForce::new(config),
             cluster,
             objects: Objects::default(),
             mail: boxes.mail,

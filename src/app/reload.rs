@@ -19,14 +19,15 @@ use crate::worker::Mail;
 /// The config in force: the file's, and what a cluster's objects add.
 #[derive(Debug)]
 pub(super) struct InForce {
-    config: Config,
+    config: Arc<Config>,
     part: Arc<Part>,
 }
 
 /// What became of the last reload, for `/api/v1/config`.
 #[derive(Debug)]
 pub(super) struct LastReload {
-    config: Value,
+    /// Described when somebody asks: a thousand services fill pages.
+    config: Arc<Config>,
     result: &'static str,
     at: SystemTime,
     errors: Vec<String>,
@@ -35,7 +36,7 @@ pub(super) struct LastReload {
 }
 
 impl InForce {
-    pub(super) fn new(config: Config) -> Self {
+    pub(super) fn new(config: Arc<Config>) -> Self {
         Self {
             config,
             part: Arc::default(),
@@ -57,9 +58,9 @@ impl InForce {
 
 impl LastReload {
     /// At the start there was none: what is in force is what was read.
-    pub(super) fn first(config: &Config) -> Self {
+    pub(super) fn first(config: Arc<Config>) -> Self {
         Self {
-            config: config.describe(),
+            config,
             result: "success",
             at: SystemTime::now(),
             errors: Vec::new(),
@@ -69,7 +70,7 @@ impl LastReload {
 
     pub(super) fn describe(&self) -> Value {
         json!({
-            "config": self.config,
+            "config": self.config.describe(),
             "objects": self.objects,
             "last_reload": {
                 "result": self.result,
@@ -98,8 +99,7 @@ impl App {
         }
         let result = if ok { "success" } else { "error" };
         if let Ok(mut last) = self.last_reload.lock() {
-            let config = self.in_force.config.describe();
-            last.config = config;
+            last.config = self.in_force.config.clone();
             (last.result, last.at) = (result, SystemTime::now());
             last.errors.clone_from(&faults);
         }
@@ -152,7 +152,7 @@ impl App {
         }
         self.admin_settings
             .send_replace(Arc::new(config.admin.clone()));
-        self.in_force.config = config;
+        self.in_force.config = Arc::new(config);
         Vec::new()
     }
 }

@@ -59,7 +59,7 @@ impl Writer {
                 metrics: self.metrics.clone(),
             };
             let check = Check::begin(subject, wanted.clone(), &self.sources);
-            newest.check = Some(Checked { check, failing });
+            newest.check = Some(Box::new(Checked { check, failing }));
         }
     }
 

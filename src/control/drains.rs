@@ -56,7 +56,7 @@ impl Entry {
             .as_ref()
             .map(|newest| Drain::new(self, &newest.life, now));
         if let Some(newest) = self.newest.as_mut() {
-            newest.drain = drain;
+            newest.drain = drain.map(Box::new);
         }
     }
 }
@@ -102,7 +102,9 @@ impl LifeRecord {
             Standing::NotReady => State::NotReady,
             Standing::Suspect => State::Suspect,
             Standing::Fallback => State::Draining,
-            Standing::Closed if self.drain.as_ref().is_some_and(Drain::is_over) => State::Drained,
+            Standing::Closed if self.drain.as_ref().is_some_and(|drain| drain.is_over()) => {
+                State::Drained
+            }
             Standing::Closed => State::Draining,
         }
     }
@@ -178,7 +180,7 @@ impl Writer {
                 .find(|r| r.life.endpoint().id() == life)
                 .map(|r| Drain::new(entry, &r.life, now.wall));
             if let Some(record) = entry.life_mut(life) {
-                record.drain = drain;
+                record.drain = drain.map(Box::new);
             }
         }
         let record = entry.life_mut(life)?;
@@ -440,7 +442,7 @@ impl Writer {
         let Some(entry) = record.entries.get_mut(key) else {
             return;
         };
-        let over = |record: &LifeRecord| record.drain.as_ref().is_some_and(Drain::is_over);
+        let over = |record: &LifeRecord| record.drain.as_ref().is_some_and(|drain| drain.is_over());
         let (done, older) = std::mem::take(&mut entry.older).into_iter().partition(over);
         entry.older = older;
         let mut gone: Vec<LifeRecord> = done;

@@ -351,11 +351,11 @@ impl Writer {
         }
         if let Some(kept) = self.keeper.kept.get(&Place::of(service, key)) {
             entry.settled = kept.settled;
-            entry.asked = Some(Asked {
+            entry.asked = Some(Box::new(Asked {
                 cause: kept.cause,
                 timeout: kept.timeout,
                 at: kept.at,
-            });
+            }));
         }
     }
 }

@@ -93,8 +93,8 @@ pub(super) struct Entry {
     pub(super) pod_end: Option<PodEnd>,
     /// The pod is about to be killed: it serves nobody any more, not even as the fallback (P7).
     pub(super) out_of_time: bool,
-    /// An operator or a hook asked for a drain.
-    pub(super) asked: Option<Asked>,
+    /// An operator or a hook asked for a drain. Boxed, as all that few endpoints of many have at a time.
+    pub(super) asked: Option<Box<Asked>>,
     /// `drained: true` was answered to somebody: it does not come back as the fallback (P7).
     pub(super) settled: bool,
     /// Everyone who says that it should leave, the first one first.
@@ -128,13 +128,13 @@ pub(super) struct LifeRecord {
     pub(super) weight: u32,
     /// Since when it is ready, for the slow start; none for those of the first set.
     pub(super) ready_since: Option<Instant>,
-    pub(super) drain: Option<Drain>,
+    pub(super) drain: Option<Box<Drain>>,
     /// The state that it left when its gate closed; none for one that began closed.
     pub(super) left: Option<State>,
     /// It drains, and its gate is open to its sessions until the deadline (P14).
     pub(super) kept: bool,
     /// Its health check, while it is not draining and its service has one.
-    pub(super) check: Option<Checked>,
+    pub(super) check: Option<Box<Checked>>,
 }
 
 /// A life's drain.

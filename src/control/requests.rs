@@ -123,10 +123,12 @@ impl Writer {
             return Duration::ZERO;
         };
         let own = entry.own_timeout;
-        let asked = entry.asked.get_or_insert(Asked {
-            cause,
-            timeout,
-            at: SystemTime::now(),
+        let asked = entry.asked.get_or_insert_with(|| {
+            Box::new(Asked {
+                cause,
+                timeout,
+                at: SystemTime::now(),
+            })
         });
         // An operator's word outlasts a hook's (P16).
         if cause == Cause::Operator {

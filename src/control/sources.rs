@@ -171,11 +171,11 @@ impl Writer {
                 let mut entry = Entry::new(observed, terminated);
                 self.recall(service, &mut entry, &key);
                 if entry.asked.is_none() && self.expected.contains(&key) {
-                    entry.asked = Some(Asked {
+                    entry.asked = Some(Box::new(Asked {
                         cause: Cause::Hook,
                         timeout: None,
                         at: SystemTime::now(),
-                    });
+                    }));
                 }
                 if let Some(record) = self.services.get_mut(service) {
                     record.entries.insert(key.clone(), entry);

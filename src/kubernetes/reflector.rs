@@ -148,7 +148,7 @@ impl Reflector {
     pub(super) async fn run(self, namespace: String, subscribers: mpsc::Receiver<Subscriber>) {
         let (out, seen) = mpsc::channel(SEEN_MAX);
         let place = Place::Namespace(namespace);
-        let watch = Watch::<EndpointSlice>::of(&place, "endpointslices", out);
+        let watch = Watch::<EndpointSlice, Slice>::of(&place, "endpointslices", out);
         tokio::join!(watch.run(), self.serve(&place, subscribers, seen));
     }
 
@@ -156,7 +156,7 @@ impl Reflector {
         mut self,
         place: &Place,
         mut subscribers: mpsc::Receiver<Subscriber>,
-        mut seen: mpsc::Receiver<Seen<EndpointSlice>>,
+        mut seen: mpsc::Receiver<Seen<Slice>>,
     ) {
         let mut sweep = tokio::time::interval(SWEEP);
         // Pods are many, and watched only for somebody who wants to hear of them.
@@ -230,7 +230,7 @@ impl Reflector {
         }
     }
 
-    fn seen(&mut self, seen: Seen<EndpointSlice>, now: Instant) {
+    fn seen(&mut self, seen: Seen<Slice>, now: Instant) {
         if let Seen::Nothing(fault) = seen {
             let fault = Arc::from(fault);
             for one in &self.subscribers {
@@ -241,8 +241,7 @@ impl Reflector {
         }
         let recovered = self.fault.take().is_some() && self.is_listed;
         match seen {
-            Seen::All(objects) => {
-                let slices = objects.into_iter().filter_map(Slice::of).collect();
+            Seen::All(slices) => {
                 self.mirror.replace(slices);
                 self.dirty.clear();
                 let relist = std::mem::replace(&mut self.is_listed, true);
@@ -250,17 +249,13 @@ impl Reflector {
                     one.look(&self.mirror, &self.leaving, relist);
                 }
             }
-            Seen::One(object) => {
-                if let Some(slice) = Slice::of(*object) {
-                    let changed = self.mirror.apply(slice);
-                    self.changed(changed, now);
-                }
+            Seen::One(slice) => {
+                let changed = self.mirror.apply(*slice);
+                self.changed(changed, now);
             }
-            Seen::Gone(object) => {
-                if let Some(slice) = Slice::of(*object) {
-                    let changed = self.mirror.delete(&slice, now);
-                    self.changed(changed, now);
-                }
+            Seen::Gone(slice) => {
+                let changed = self.mirror.delete(&slice, now);
+                self.changed(changed, now);
             }
             Seen::Same => self.look(|_| true),
             Seen::Nothing(_) => {}

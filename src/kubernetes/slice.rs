@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
 use tracing::warn;
 
+use super::watch::Kept;
 use crate::discovery::slices::{Age, SERVICE_LABEL, UNSAID};
 
 /// A slice.
@@ -37,9 +38,9 @@ pub(super) struct Place {
     pub(super) terminating: bool,
 }
 
-impl Slice {
-    /// Reduces a slice; nothing for one of no service, or of names instead of addresses.
-    pub(super) fn of(object: EndpointSlice) -> Option<Self> {
+impl Kept<EndpointSlice> for Slice {
+    /// Nothing of one of no service, or of names instead of addresses.
+    fn of(object: EndpointSlice) -> Option<Self> {
         let metadata = object.metadata;
         let name: Arc<str> = metadata.name?.into();
         let namespace = metadata.namespace.unwrap_or_default();
@@ -71,6 +72,12 @@ impl Slice {
         })
     }
 
+    fn is_same(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Slice {
     /// Shares with an earlier version of the same slice what has not changed.
     pub(super) fn share(&mut self, before: &Self) {
         if self.places == before.places {

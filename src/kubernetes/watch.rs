@@ -36,15 +36,36 @@ pub(super) enum Seen<K> {
     Nothing(String),
 }
 
-/// A list and watch that goes on until its listener is gone.
-pub(super) struct Watch<K> {
+/// What is kept of an object. Taken from each as it comes: a cluster's objects are large, and a list has all of them.
+pub(super) trait Kept<K>: Sized {
+    /// What is kept of one; none of one that is nothing to us.
+    fn of(object: K) -> Option<Self>;
+
+    /// Whether it is of the same object, at another time.
+    fn is_same(&self, other: &Self) -> bool;
+}
+
+/// All of it.
+impl<K: Kind> Kept<K> for K {
+    fn of(object: K) -> Option<Self> {
+        Some(object)
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        let name = |object: &K| (object.namespace(), object.name_any());
+        name(self) == name(other)
+    }
+}
+
+/// A list and watch of `K` that goes on until its listener is gone, who is told what is kept of each.
+pub(super) struct Watch<K, T = K> {
     place: Place,
     /// The plural, for messages.
     resource: &'static str,
     /// Of all objects only those with these fields.
     fields: Option<&'static str>,
     open: Box<dyn Fn(Client) -> Api<K> + Send + Sync>,
-    out: mpsc::Sender<Seen<K>>,
+    out: mpsc::Sender<Seen<T>>,
     /// Lists come as a stream of events; not everywhere, which only trying shows.
     streams: bool,
     pause: Pause,
@@ -54,8 +75,8 @@ pub(super) struct Watch<K> {
 type Events<K> = BoxStream<'static, Result<WatchEvent<K>, kube::Error>>;
 
 /// The state of the namespace at one version, and the watch that goes on from there, if there is one already.
-struct Listing<K> {
-    objects: Vec<K>,
+struct Listing<K, T> {
+    objects: Vec<T>,
     version: String,
     events: Option<Events<K>>,
 }
@@ -76,9 +97,9 @@ impl From<Unheard> for Halt {
     }
 }
 
-impl<K: Kind + Resource<Scope = NamespaceResourceScope>> Watch<K> {
+impl<K: Kind + Resource<Scope = NamespaceResourceScope>, T: Kept<K>> Watch<K, T> {
     /// Of a kind that lives in namespaces; what is seen goes to `out`.
-    pub(super) fn of(place: &Place, resource: &'static str, out: mpsc::Sender<Seen<K>>) -> Self {
+    pub(super) fn of(place: &Place, resource: &'static str, out: mpsc::Sender<Seen<T>>) -> Self {
         let own = place.clone();
         Self {
             place: place.clone(),
@@ -91,9 +112,9 @@ impl<K: Kind + Resource<Scope = NamespaceResourceScope>> Watch<K> {
     }
 }
 
-impl<K: Kind> Watch<K> {
+impl<K: Kind, T: Kept<K>> Watch<K, T> {
     /// Of all objects of a kind, wherever they are.
-    pub(super) fn of_cluster(resource: &'static str, out: mpsc::Sender<Seen<K>>) -> Self {
+    pub(super) fn of_cluster(resource: &'static str, out: mpsc::Sender<Seen<T>>) -> Self {
         Self {
             place: Place::Cluster,
             resource,
@@ -149,7 +170,7 @@ impl<K: Kind> Watch<K> {
     }
 
     /// All there is now, as a stream of events or, where the server does not know that, as a list.
-    async fn list(&mut self, api: &Api<K>) -> Result<Listing<K>, ApiError> {
+    async fn list(&mut self, api: &Api<K>) -> Result<Listing<K, T>, ApiError> {
         if self.streams {
             match self.stream_list(api).await {
                 Err(error) if wants_a_list(&error) => {
@@ -167,7 +188,7 @@ impl<K: Kind> Watch<K> {
         loop {
             let page = within(api.list(&params)).await?;
             let page = page.map_err(|error| self.sort(error, "list"))?;
-            objects.extend(page.items);
+            objects.extend(page.items.into_iter().filter_map(T::of));
             match page.metadata.continue_.filter(|next| !next.is_empty()) {
                 Some(next) => params = params.continue_token(&next),
                 None => {
@@ -181,7 +202,7 @@ impl<K: Kind> Watch<K> {
         }
     }
 
-    async fn stream_list(&self, api: &Api<K>) -> Result<Listing<K>, ApiError> {
+    async fn stream_list(&self, api: &Api<K>) -> Result<Listing<K, T>, ApiError> {
         let params = self.params().initial_events();
         let events = within(api.watch(&params, "")).await?;
         let mut events = events.map_err(|error| self.sort(error, "watch"))?.boxed();
@@ -195,11 +216,14 @@ impl<K: Kind> Watch<K> {
                 return Err(ApiError::Away("the list broke off".into()));
             };
             match event {
-                WatchEvent::Added(object) | WatchEvent::Modified(object) => objects.push(object),
+                WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                    objects.extend(T::of(object));
+                }
                 // Between the first and the last of them it may well go.
                 WatchEvent::Deleted(object) => {
-                    let name = |object: &K| (object.namespace(), object.name_any());
-                    objects.retain(|known: &K| name(known) != name(&object));
+                    if let Some(gone) = T::of(object) {
+                        objects.retain(|known: &T| !known.is_same(&gone));
+                    }
                 }
                 WatchEvent::Bookmark(mark) => {
                     if mark.metadata.annotations.contains_key(LIST_ENDS) {
@@ -218,7 +242,7 @@ impl<K: Kind> Watch<K> {
     }
 
     /// Tells a list, and then what happens, until another list is due.
-    async fn follow(&mut self, api: &Api<K>, listing: Listing<K>) -> Halt {
+    async fn follow(&mut self, api: &Api<K>, listing: Listing<K, T>) -> Halt {
         let Listing {
             objects,
             mut version,
@@ -285,15 +309,15 @@ impl<K: Kind> Watch<K> {
             let seen = match event {
                 WatchEvent::Added(object) | WatchEvent::Modified(object) => {
                     version.clone_from(&object.resource_version().unwrap_or_default());
-                    Seen::One(Box::new(object))
+                    T::of(object).map(|object| Seen::One(Box::new(object)))
                 }
                 WatchEvent::Deleted(object) => {
                     version.clone_from(&object.resource_version().unwrap_or_default());
-                    Seen::Gone(Box::new(object))
+                    T::of(object).map(|object| Seen::Gone(Box::new(object)))
                 }
                 WatchEvent::Bookmark(mark) => {
                     *version = mark.metadata.resource_version;
-                    Seen::Same
+                    Some(Seen::Same)
                 }
                 WatchEvent::Error(status) => {
                     return Err(self.refused(status.code, status.message, "watch"));
@@ -301,7 +325,9 @@ impl<K: Kind> Watch<K> {
             };
             heard = Heard::Something;
             self.pause = Pause::default();
-            if self.tell(seen).await.is_err() {
+            if let Some(seen) = seen
+                && self.tell(seen).await.is_err()
+            {
                 return Ok(Heard::Unheard);
             }
             if Instant::now() > until {
@@ -336,7 +362,7 @@ impl<K: Kind> Watch<K> {
         .timeout(fastrand::u32(PERIOD))
     }
 
-    async fn tell(&self, seen: Seen<K>) -> Result<(), Unheard> {
+    async fn tell(&self, seen: Seen<T>) -> Result<(), Unheard> {
         self.out.send(seen).await.map_err(|_| Unheard)
     }
 
