@@ -2,6 +2,7 @@
 //!
 //! Everything is on the loopback, and every process is ended by whoever started it.
 
+pub(crate) mod bars;
 pub(crate) mod child;
 pub(crate) mod contender;
 pub(crate) mod cpu;
@@ -14,6 +15,7 @@ pub(crate) mod load;
 pub(crate) mod machine;
 pub(crate) mod origin;
 pub(crate) mod patience;
+pub(crate) mod picture;
 pub(crate) mod pin;
 pub(crate) mod ports;
 pub(crate) mod scrape;
