@@ -105,7 +105,7 @@ fn main() -> anyhow::Result<()> {
     if Command::new("valgrind").arg("--version").output().is_err() {
         writeln!(
             out,
-            "valgrind is not installed; nothing is counted: benches/setup.sh installs it"
+            "valgrind is not installed; nothing is counted: tests/setup.sh installs it"
         )?;
         return Ok(());
     }

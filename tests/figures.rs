@@ -52,8 +52,11 @@ fn picture_of(ratios: [f64; 2]) -> String {
 /// Left edge and width of each bar of a series.
 fn boxes(svg: &str, class: &str) -> Vec<(f64, f64)> {
     let value = |line: &str, name: &str| {
-        let (_, rest) = line.split_once(&format!(" {name}=\"")).unwrap();
-        rest.split('"').next().unwrap().parse::<f64>().unwrap()
+        let (_, rest) = line
+            .split_once(&format!(" {name}=\""))
+            .expect("an attribute");
+        let value = rest.split('"').next().unwrap_or_default();
+        value.parse::<f64>().expect("a number")
     };
     let class = format!("class=\"{class}\"");
     svg.lines()

@@ -14,7 +14,7 @@ pub(crate) struct Bars {
     /// Who has a bar in each row, in the order of a row's bars.
     pub(crate) series: Vec<String>,
     pub(crate) rows: Vec<Row>,
-    /// Lines at the foot: machine, versions, command.
+    /// At the foot, each broken into as many lines as it needs: machine, versions.
     pub(crate) notes: Vec<String>,
 }
 
@@ -40,10 +40,11 @@ impl Bars {
     /// The file's text.
     pub(crate) fn into_svg(self) -> String {
         let scale = Scale::of(&self.rows);
-        let head = MARGIN + 1.5 * LINE + LINE * self.explained.len() as f64 + LINE;
+        let notes: Vec<_> = self.notes.iter().flat_map(|note| broken(note)).collect();
+        let head = MARGIN + 1.5 * LINE + LINE * self.explained.len() as f64 + 2.0 * LINE;
         let bars: f64 = self.rows.iter().map(|row| self.height(row)).sum();
         let foot = head + LINE + bars;
-        let height = foot + LINE + LINE * self.notes.len() as f64 + MARGIN / 2.0;
+        let height = foot + LINE + LINE * notes.len() as f64 + MARGIN / 2.0;
         let mut picture = Picture::new(WIDTH, height, &self.title);
         self.draw_head(&mut picture);
         for step in scale.steps() {
@@ -58,7 +59,7 @@ impl Bars {
             self.draw_row(&mut picture, &scale, row, y);
             y += self.height(row);
         }
-        for (number, note) in self.notes.iter().enumerate() {
+        for (number, note) in notes.iter().enumerate() {
             let at = (MARGIN, foot + LINE * (number + 1) as f64);
             picture.text(at, Anchor::Start, "small", note);
         }
@@ -78,7 +79,7 @@ impl Bars {
             y += LINE;
             picture.text((MARGIN, y), Anchor::Start, "soft", line);
         }
-        y += LINE;
+        y += 1.5 * LINE;
         let mut x = MARGIN;
         for (number, name) in self.series.iter().enumerate() {
             picture.rect((x, y - 9.0), (x + 10.0, y + 1.0), &series(number));
@@ -117,14 +118,33 @@ impl Bars {
     }
 }
 
+/// Words in lines that fit.
+fn broken(note: &str) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in note.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) if line.chars().count() + word.chars().count() < LETTERS => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+/// As many small letters go on a line.
+const LETTERS: usize = 150;
+
 /// Powers of two across the width.
 struct Scale {
     low: i32,
     high: i32,
 }
 
-/// Beyond these no ratio is a finding but a mistake: it stops at the edge.
-const WIDEST: (i32, i32) = (-6, 6);
+/// What is beyond would squeeze the others: its bar stops at the edge, and its figure says how far it would go.
+const WIDEST: (i32, i32) = (-4, 4);
 
 impl Scale {
     /// One that has room for all of them, and for half and twice as much in any case.

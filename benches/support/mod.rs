@@ -20,5 +20,7 @@ pub(crate) mod pin;
 pub(crate) mod ports;
 pub(crate) mod scrape;
 pub(crate) mod stats;
+pub(crate) mod syscalls;
 pub(crate) mod tidegate;
 pub(crate) mod traffic;
+pub(crate) mod websocket;

@@ -1,4 +1,5 @@
-//! The endpoints: a thread that answers `GET /SIZE` with so many bytes, and does nothing else.
+//! The endpoints: a thread that answers `GET /SIZE` with so many bytes, sends back what comes through a WebSocket, and does
+//! nothing else.
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -10,6 +11,8 @@ use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::fd::OwnedFd;
 use socket2::{Domain, Socket, Type};
+
+use super::websocket;
 
 /// Sockets that listen, on one port of every loopback address or on several of one.
 pub(crate) struct Origin {
@@ -68,8 +71,11 @@ struct Connection {
     stream: TcpStream,
     /// Of a request that is not whole.
     request: Vec<u8>,
-    /// Of an answer that the socket has not taken.
+    /// Answers, of which the socket has taken the beginning.
     answer: Vec<u8>,
+    taken: usize,
+    /// It is a WebSocket now.
+    tunnel: bool,
     /// It waits until the socket takes more.
     blocked: bool,
 }
@@ -130,6 +136,8 @@ impl Server {
                     stream,
                     request: Vec::new(),
                     answer: Vec::new(),
+                    taken: 0,
+                    tunnel: false,
                     blocked: false,
                 });
             } else {
@@ -174,22 +182,42 @@ impl Connection {
             Err(error) => return error.kind() == ErrorKind::WouldBlock,
         };
         self.request.extend_from_slice(&scratch[..read]);
-        while let Some(end) = end_of_head(&self.request) {
-            let size = size_asked_for(&self.request[..end]);
-            let answer = answers.entry(size).or_insert_with(|| answer(size));
-            self.answer.extend_from_slice(answer);
+        while !self.tunnel
+            && let Some(end) = end_of_head(&self.request)
+        {
+            let head = &self.request[..end];
+            match websocket::key(head) {
+                Some(key) => {
+                    self.answer.extend_from_slice(&websocket::accept(key));
+                    self.tunnel = true;
+                }
+                None => {
+                    let size = size_asked_for(head);
+                    let answer = answers.entry(size).or_insert_with(|| answer(size));
+                    self.answer.extend_from_slice(answer);
+                }
+            }
+            self.request.drain(..end);
+        }
+        while self.tunnel
+            && let Some((payload, end)) = websocket::first(&self.request)
+        {
+            self.answer
+                .extend_from_slice(&websocket::message(&payload, None));
             self.request.drain(..end);
         }
         true
     }
 
     fn write(&mut self) -> bool {
-        while !self.answer.is_empty() {
-            match self.stream.write(&self.answer) {
-                Ok(written) => drop(self.answer.drain(..written)),
+        while self.taken < self.answer.len() {
+            match self.stream.write(&self.answer[self.taken..]) {
+                Ok(written) => self.taken += written,
                 Err(error) => return error.kind() == ErrorKind::WouldBlock,
             }
         }
+        self.answer.clear();
+        self.taken = 0;
         true
     }
 }
