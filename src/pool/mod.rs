@@ -4,12 +4,15 @@
 //! out again (P4), requests that have not been written are called back (P1), and at the deadline those in flight are told
 //! (P5). The pool only tells them: each ends its own exchange and gives its place back by dropping it (law 7).
 
+mod bell;
 mod connection;
 mod dial;
 pub mod h1;
 mod http2;
 mod slot;
 mod streams;
+#[cfg(test)]
+mod tests;
 mod ticket;
 
 use std::cell::{Cell, RefCell};
@@ -17,10 +20,9 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Wake, Waker};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
@@ -43,23 +45,13 @@ pub struct Pool {
     slots: RefCell<HashMap<EndpointId, Rc<Slot>, BuildHasherDefault<IdHasher>>>,
     dialer: Dialer,
     metrics: Arc<Metrics>,
-    bell: Arc<Bell>,
+    /// Who has rung: where an idle connection has something to say.
+    rung: RefCell<Option<UnboundedReceiver<EndpointId>>>,
+    ring: UnboundedSender<EndpointId>,
     connections: Cell<u64>,
     rng: RefCell<fastrand::Rng>,
     /// What opens and drives connections that requests share.
     drivers: TaskTracker,
-}
-
-/// Rings when an idle connection has something to say, which can only be its end.
-#[derive(Debug, Default)]
-struct Bell {
-    rung: Notify,
-}
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        self.rung.notify_one();
-    }
 }
 
 /// Endpoint ids are unique numbers: there is nothing to hash.
@@ -98,16 +90,22 @@ const SWEEP_PAUSE: Duration = Duration::from_millis(5);
 /// How often idle connections are looked at for their age.
 const AGE_PAUSE: Duration = Duration::from_secs(1);
 
+/// Endpoints that are looked at before others have their turn: a fraction of a millisecond.
+const AGED_AT_ONCE: usize = 128;
+const RUNG_MAX: usize = 128;
+
 impl Pool {
     /// An empty pool.
     #[must_use]
     pub fn new(worker: usize, dialer: Dialer, metrics: Arc<Metrics>, seed: u64) -> Rc<Self> {
+        let (ring, rung) = unbounded_channel();
         Rc::new(Self {
             worker,
             slots: RefCell::default(),
             dialer,
             metrics,
-            bell: Arc::default(),
+            rung: RefCell::new(Some(rung)),
+            ring,
             connections: Cell::new(0),
             rng: RefCell::new(fastrand::Rng::with_seed(seed)),
             drivers: TaskTracker::new(),
@@ -254,28 +252,44 @@ impl Pool {
 
     /// Closes idle connections that have ended or grown too old, for as long as it is polled.
     pub async fn watch_idle(self: Rc<Self>) {
-        let mut aged = Instant::now();
+        let Some(mut rung) = self.rung.take() else {
+            return;
+        };
+        let mut which = Vec::new();
+        let mut age_at = Instant::now() + AGE_PAUSE;
         loop {
             tokio::select! {
                 biased;
-                () = self.bell.rung.notified() => {}
-                () = tokio::time::sleep(AGE_PAUSE) => {}
+                _ = rung.recv_many(&mut which, RUNG_MAX) => {
+                    self.look_at(which.drain(..));
+                    tokio::time::sleep(SWEEP_PAUSE).await;
+                }
+                () = tokio::time::sleep_until(age_at) => {
+                    self.age().await;
+                    age_at = Instant::now() + AGE_PAUSE;
+                }
             }
-            let now = Instant::now();
-            let age = now.saturating_duration_since(aged) >= AGE_PAUSE;
-            if age {
-                aged = now;
-            }
-            self.sweep(now);
-            tokio::time::sleep(SWEEP_PAUSE).await;
         }
     }
 
-    fn sweep(&self, now: Instant) {
-        let waker = Waker::from(self.bell.clone());
-        let slots: Vec<_> = self.slots.borrow().values().cloned().collect();
-        for slot in slots {
-            let (ended, aged) = slot.sweep(now, &waker);
+    /// Looks at all idle connections, a few at a time, so that no request waits for all of it.
+    async fn age(&self) {
+        let all: Vec<_> = self.slots.borrow().keys().copied().collect();
+        for some in all.chunks(AGED_AT_ONCE) {
+            self.look_at(some.iter().copied());
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Looks at the idle connections to these endpoints.
+    fn look_at(&self, which: impl Iterator<Item = EndpointId>) {
+        let now = Instant::now();
+        for endpoint in which {
+            // It may be gone since.
+            let Some(slot) = self.slots.borrow().get(&endpoint).cloned() else {
+                continue;
+            };
+            let (ended, aged) = slot.sweep(now);
             let service = slot.service().name().as_str();
             if ended > 0 {
                 self.metrics.idle_evicted(service, "closed", ended);
@@ -284,10 +298,6 @@ impl Pool {
                 self.metrics.idle_evicted(service, "timeout", aged);
             }
         }
-    }
-
-    fn idle_waker(&self) -> Waker {
-        Waker::from(self.bell.clone())
     }
 
     /// A slot goes with its life (P12): when it drains and nothing of it is in flight here.

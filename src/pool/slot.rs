@@ -3,10 +3,11 @@
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::task::{Context, Waker};
+use std::task::Context;
 
 use tokio::time::Instant;
 
+use super::bell::Bell;
 use super::dial::Dial;
 use super::http2::Shared;
 use super::ticket::{Kind, Signal, Ticket};
@@ -22,6 +23,8 @@ pub struct Slot {
     pub(super) pool: Weak<Pool>,
     endpoint: Arc<Endpoint>,
     pub(super) service: Arc<Service>,
+    /// Rung by those that are idle.
+    bell: Arc<Bell>,
     /// The latest used last: it is warm, and the others may grow old.
     idle: RefCell<Vec<Idle>>,
     /// HTTP/2 connections that take streams, the latest opened last.
@@ -88,6 +91,7 @@ impl Slot {
         };
         Rc::new(Self {
             pool: Rc::downgrade(pool),
+            bell: Bell::new(endpoint.id(), pool.ring.clone()),
             endpoint,
             service,
             idle: RefCell::default(),
@@ -209,7 +213,7 @@ impl Slot {
         let expires =
             now + connection.keep_alive(self.service.settings().timeouts.upstream_keep_alive);
         let rests = |connection: &mut h1::Connection| {
-            connection.rest(&mut Context::from_waker(&pool.idle_waker()))
+            connection.rest(&mut Context::from_waker(&self.bell.waker()))
         };
         // A stream ends here, and makes room by itself.
         if !connection.http1().is_some_and(rests) {
@@ -315,7 +319,10 @@ impl Slot {
         oldest.is_some() || self.evict_oldest_shared()
     }
 
-    pub(super) fn sweep(&self, now: Instant, waker: &Waker) -> (u64, u64) {
+    /// Closes what has ended or grown too old, and makes the rest small. Tells how many there were of both.
+    pub(super) fn sweep(&self, now: Instant) -> (u64, u64) {
+        self.bell.answer();
+        let waker = self.bell.waker();
         let mut kept = Vec::new();
         let (mut ended, mut aged) = (0, 0);
         let all = std::mem::take(&mut *self.idle.borrow_mut());
@@ -325,14 +332,14 @@ impl Slot {
                 continue;
             }
             let parks =
-                |connection: &mut h1::Connection| connection.park(&mut Context::from_waker(waker));
+                |connection: &mut h1::Connection| connection.park(&mut Context::from_waker(&waker));
             if idle.connection.http1().is_some_and(parks) {
                 kept.push(idle);
             } else {
                 ended += 1;
             }
         }
-        // What was checked in meanwhile would be newer; nothing can be, since nothing here awaits.
+        // Nothing was checked in meanwhile, since nothing here awaits.
         *self.idle.borrow_mut() = kept;
         if !self.shared.borrow().is_empty() {
             let keep_alive = self.service.settings().timeouts.upstream_keep_alive;
