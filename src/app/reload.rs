@@ -86,9 +86,15 @@ impl App {
     pub(super) async fn reload(&mut self) {
         self.systemd.reloading();
         let path = self.in_force.config.path.clone();
-        let faults = match Config::read(&path) {
-            Ok(config) => self.take_up(config).await,
-            Err(error) => error.to_string().lines().map(ToOwned::to_owned).collect(),
+        // Of a large one that takes longer than a drain may wait (P2), and the writer has this thread.
+        let read = {
+            let path = path.clone();
+            tokio::task::spawn_blocking(move || Config::read(&path)).await
+        };
+        let faults = match read {
+            Ok(Ok(config)) => self.take_up(config).await,
+            Ok(Err(error)) => error.to_string().lines().map(ToOwned::to_owned).collect(),
+            Err(error) => vec![format!("the config could not be read: {error}")],
         };
         let ok = faults.is_empty();
         for fault in &faults {
