@@ -120,16 +120,27 @@ impl Tidegate {
         listeners: &[String],
         rest: &str,
     ) -> anyhow::Result<Self> {
-        let (address, admin) = (ports::free()?, ports::free()?);
         let more: String = listeners.iter().map(|more| format!(", {more}")).collect();
-        let config = format!(
-            "listeners: [{{ name: http, address: \"{address}\" }}{more}]\n\
-             routes: [{{ service: web }}]\n\
-             services: [{{ name: web, {service} }}]\n\
-             admin: {{ address: \"{admin}\", {rest}\n"
-        );
+        Self::launch_as(program, dir, |address, admin| {
+            format!(
+                "listeners: [{{ name: http, address: \"{address}\" }}{more}]\n\
+                 routes: [{{ service: web }}]\n\
+                 services: [{{ name: web, {service} }}]\n\
+                 admin: {{ address: \"{admin}\", {rest}\n"
+            )
+        })
+    }
+
+    /// Starts it with a config that is made for the addresses of its listener and its admin side, as an argument of another
+    /// program if one is given. Returns once it is ready.
+    pub(crate) fn launch_as(
+        program: &[String],
+        dir: &Path,
+        config: impl FnOnce(SocketAddr, SocketAddr) -> String,
+    ) -> anyhow::Result<Self> {
+        let (address, admin) = (ports::free()?, ports::free()?);
         let path = dir.join("tidegate.yaml");
-        std::fs::write(&path, config)?;
+        std::fs::write(&path, config(address, admin))?;
         let binary = binary()?;
         let mut words = program
             .iter()
@@ -141,7 +152,7 @@ impl Tidegate {
         let child = Child::start(command, "tidegate", dir)?;
         let admin = format!("http://{admin}");
         let readyz = format!("{admin}/readyz");
-        until("tidegate is ready", Duration::from_secs(20), || {
+        until("tidegate is ready", READY, || {
             ureq::get(&readyz).call().ok()
         })
         .with_context(|| std::fs::read_to_string(dir.join("tidegate.err")).unwrap_or_default())?;
@@ -169,3 +180,6 @@ impl Tidegate {
 }
 
 const LAST_WORDS: usize = 3;
+
+/// Time enough for a large config under a tool that counts.
+const READY: Duration = Duration::from_secs(120);

@@ -319,14 +319,13 @@ impl Slot {
         oldest.is_some() || self.evict_oldest_shared()
     }
 
-    /// Closes what has ended or grown too old, and makes the rest small. Tells how many there were of both.
+    /// Closes what has ended or is too old, and makes the rest small. Tells how many there were of both.
     pub(super) fn sweep(&self, now: Instant) -> (u64, u64) {
         self.bell.answer();
         let waker = self.bell.waker();
         let mut kept = Vec::new();
         let (mut ended, mut aged) = (0, 0);
-        let all = std::mem::take(&mut *self.idle.borrow_mut());
-        for mut idle in all {
+        for mut idle in self.idle.take() {
             if idle.expires <= now {
                 aged += 1;
                 continue;
@@ -339,7 +338,6 @@ impl Slot {
                 ended += 1;
             }
         }
-        // Nothing was checked in meanwhile, since nothing here awaits.
         *self.idle.borrow_mut() = kept;
         if !self.shared.borrow().is_empty() {
             let keep_alive = self.service.settings().timeouts.upstream_keep_alive;
