@@ -1,9 +1,15 @@
 //! How the API server is reached, and what it means when it does not answer as it should.
 
+use std::error::Error as StdError;
+use std::io;
 use std::time::Duration;
 
+use kube::client::ClientBuilder;
 use kube::{Client, Config, Error};
 use tokio::time::timeout;
+use tokio_rustls::rustls;
+use tower::BoxError;
+use tower::util::MapErrLayer;
 
 use super::place::Place;
 
@@ -16,6 +22,18 @@ pub(super) enum ApiError {
     /// Nobody answered.
     #[error("the API server cannot be reached: {0}")]
     Away(String),
+    /// Somebody answered who cannot show that they are the API server.
+    #[error(
+        "the API server is not trusted: {0}; it has to be certified by certificate-authority-data of the kubeconfig, or by \
+         the service account's ca.crt"
+    )]
+    Untrusted(String),
+    /// It does not know who asks.
+    #[error(
+        "the API server does not know who asks: {0}; the kubeconfig's token or client certificate, or the service account's \
+         token, has to be valid"
+    )]
+    Unknown(String),
     /// It did not answer in time.
     #[error("the API server has not answered for {} s", .0.as_secs())]
     Silent(Duration),
@@ -31,6 +49,17 @@ pub(super) enum ApiError {
         resource: &'static str,
         /// Where.
         place: Place,
+    },
+    /// Nobody has installed this kind.
+    #[error(
+        "the API server knows no {resource} of {api_version}; install their definitions (CRDs; of the Gateway API those of \
+         its standard channel)"
+    )]
+    Absent {
+        /// The plural.
+        resource: &'static str,
+        /// The group and version.
+        api_version: String,
     },
     /// What is known is too old to go on from.
     #[error("the API server no longer knows what happened since the last look")]
@@ -53,6 +82,31 @@ impl ApiError {
     pub(super) fn is_away(&self) -> bool {
         matches!(self, Self::Away(_))
     }
+
+    /// Whether another try needs to read again who and where we are.
+    pub(super) fn wants_another_client(&self) -> bool {
+        matches!(self, Self::Untrusted(_) | Self::Unknown(_))
+    }
+}
+
+/// Why a request got no answer, and from where. Made where both are known: the client tells nobody where it asks.
+#[derive(Debug, thiserror::Error)]
+#[error("{server}: {why}")]
+struct Unanswered {
+    server: String,
+    why: String,
+    side: Side,
+}
+
+/// Whose fault it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    /// The way there, or there is nobody.
+    Way,
+    /// Theirs: they are not who they should be.
+    Theirs,
+    /// Ours: they take us for nobody they know.
+    Ours,
 }
 
 /// A client of the cluster that the environment names: a kubeconfig, or else the pod's own service account.
@@ -62,7 +116,45 @@ pub(super) async fn client() -> Result<Client, ApiError> {
     config.connect_timeout = Some(CONNECT);
     // Whoever asks knows best when to ask again.
     config.default_retry = false;
-    Client::try_from(config).map_err(|error| ApiError::NoCluster(chain(&error)))
+    let server = config.cluster_url.to_string();
+    let server = server.trim_end_matches('/').to_owned();
+    let builder = ClientBuilder::try_from(config);
+    let builder = builder.map_err(|error| ApiError::NoCluster(chain(&error)))?;
+    let say = MapErrLayer::new(move |error| unanswered(&server, error));
+    Ok(builder.with_layer(&say).build())
+}
+
+/// What the client itself has to say of a request stays as it is.
+fn unanswered(server: &str, error: BoxError) -> BoxError {
+    if error.is::<Error>() {
+        return error;
+    }
+    Box::new(Unanswered {
+        server: server.to_owned(),
+        why: chain(&*error),
+        side: side(&*error),
+    })
+}
+
+/// Whom a handshake failed for, if that was it.
+fn side(error: &(dyn StdError + 'static)) -> Side {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        match error.downcast_ref::<rustls::Error>() {
+            Some(rustls::Error::InvalidCertificate(_)) => return Side::Theirs,
+            Some(rustls::Error::AlertReceived(_)) => return Side::Ours,
+            _ => {}
+        }
+        // What an error of I/O wraps is not its source, but what it says itself; and it may be wrapped twice.
+        let inside = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
+        next = match inside {
+            Some(inside) => Some(inside),
+            None => error.source(),
+        };
+    }
+    Side::Way
 }
 
 /// Sorts an error by what follows from it.
@@ -75,6 +167,11 @@ pub(super) fn sort(
     match error {
         Error::Api(status) => refused(status.code, status.message, verb, resource, place),
         Error::SerdeError(error) => ApiError::Garbled(error.to_string()),
+        Error::Service(error) => match error.downcast_ref::<Unanswered>() {
+            Some(it) if it.side == Side::Theirs => ApiError::Untrusted(it.to_string()),
+            Some(it) if it.side == Side::Ours => ApiError::Unknown(it.to_string()),
+            _ => ApiError::Away(chain(&*error)),
+        },
         error => ApiError::Away(chain(&error)),
     }
 }
@@ -88,6 +185,7 @@ pub(super) fn refused(
     place: &Place,
 ) -> ApiError {
     match code {
+        401 => ApiError::Unknown(format!("401 {message}")),
         403 => ApiError::Forbidden {
             verb,
             resource,
@@ -114,7 +212,7 @@ pub(super) async fn within<T>(answer: impl Future<Output = T>) -> Result<T, ApiE
 }
 
 /// The innermost cause says most, and is seldom in the outermost one's words.
-fn chain(error: &dyn std::error::Error) -> String {
+fn chain(error: &dyn StdError) -> String {
     let mut innermost = error;
     while let Some(cause) = innermost.source() {
         innermost = cause;

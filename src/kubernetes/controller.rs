@@ -82,8 +82,8 @@ impl Gateways {
             classes: Follow::cluster("gatewayclasses", tasks),
             gateways: Follow::places(places, "gateways", None, tasks),
             http: Follow::places(places, "httproutes", None, tasks),
-            grpc: Follow::places(places, "grpcroutes", None, tasks),
-            grants: Follow::places(places, "referencegrants", None, tasks),
+            grpc: Follow::extra(places, "grpcroutes", tasks),
+            grants: Follow::extra(places, "referencegrants", tasks),
             namespaces: Follow::cluster("namespaces", tasks),
         }
     }

@@ -1,7 +1,8 @@
 //! The objects of one kind as the API server told them, for whoever has to look at all of them together.
 //!
 //! One watch for each place, all into one set that anybody may look at ([`Follow`]). A set is complete once every place has
-//! been listed, and stays so (P9): what cannot be seen later changes nothing but [`Objects::fault`].
+//! been listed, and stays so (P9): what cannot be seen later changes nothing but [`Objects::fault`]. Of a kind that nobody has
+//! installed there are none, and nobody waits for them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -41,6 +42,9 @@ pub(super) struct Follow<K> {
     set: watch::Receiver<Objects<K>>,
 }
 
+/// A watch of a place, and what is seen there.
+struct Watching<K>(Place, Watch<K>, mpsc::Receiver<Seen<K>>);
+
 /// Objects that may wait to be taken up.
 const SEEN_MAX: usize = 256;
 
@@ -66,6 +70,27 @@ impl std::fmt::Display for Name {
             return out.write_str(&self.name);
         }
         write!(out, "{}/{}", self.namespace, self.name)
+    }
+}
+
+impl Looked {
+    /// None of them are there: that is all there is to know, until they are.
+    fn goes_without(&mut self, fault: String) -> bool {
+        let is_new = self.fault.as_ref() != Some(&fault);
+        let is_first = !std::mem::replace(&mut self.is_listed, true);
+        if is_new && is_first {
+            warn!(
+                error = fault,
+                "tidegate goes on without these objects, and takes them up once they are there"
+            );
+        } else if is_new {
+            warn!(
+                error = fault,
+                "objects cannot be seen any more; what was known of them stays in force"
+            );
+        }
+        self.fault = Some(fault);
+        is_new || is_first
     }
 }
 
@@ -124,6 +149,9 @@ impl<K: Resource> Objects<K> {
     /// Takes up what was seen at a place. False when nothing has changed.
     fn see(&mut self, index: usize, place: &Place, seen: Seen<K>) -> bool {
         let looked = &mut self.places[index];
+        if let Seen::Absent(fault) = seen {
+            return looked.goes_without(fault);
+        }
         if let Seen::Nothing(fault) = seen {
             let is_new = looked.fault.as_ref() != Some(&fault);
             if is_new && looked.is_listed {
@@ -176,19 +204,24 @@ impl<K: Kind + Sync> Follow<K> {
     where
         K: Resource<Scope = NamespaceResourceScope>,
     {
-        let watches = places.iter().map(|place| {
-            let (out, seen) = mpsc::channel(SEEN_MAX);
-            let watch = Watch::of(place, resource, out).with_fields(fields);
-            (place.clone(), watch, seen)
-        });
-        Self::all(watches.collect(), tasks)
+        let watches = watches(places, resource, |watch| watch.with_fields(fields));
+        Self::all(watches, tasks)
+    }
+
+    /// The same for a kind that we can go without where it may not be seen.
+    pub(super) fn extra(places: &[Place], resource: &'static str, tasks: &mut JoinSet<()>) -> Self
+    where
+        K: Resource<Scope = NamespaceResourceScope>,
+    {
+        let watches = watches(places, resource, |watch| watch.extra(true));
+        Self::all(watches, tasks)
     }
 
     /// Watches all objects of a kind.
     pub(super) fn cluster(resource: &'static str, tasks: &mut JoinSet<()>) -> Self {
         let (out, seen) = mpsc::channel(SEEN_MAX);
         let watch = Watch::of_cluster(resource, out);
-        Self::all(vec![(Place::Cluster, watch, seen)], tasks)
+        Self::all(vec![Watching(Place::Cluster, watch, seen)], tasks)
     }
 
     /// Nothing is watched, and nothing is there.
@@ -198,16 +231,13 @@ impl<K: Kind + Sync> Follow<K> {
         Self { set }
     }
 
-    fn all(
-        watches: Vec<(Place, Watch<K>, mpsc::Receiver<Seen<K>>)>,
-        tasks: &mut JoinSet<()>,
-    ) -> Self {
+    fn all(watches: Vec<Watching<K>>, tasks: &mut JoinSet<()>) -> Self {
         let (tell, set) = watch::channel(Objects {
             known: BTreeMap::new(),
             places: watches.iter().map(|_| Looked::default()).collect(),
         });
         let tell = Arc::new(tell);
-        for (index, (place, watch, seen)) in watches.into_iter().enumerate() {
+        for (index, Watching(place, watch, seen)) in watches.into_iter().enumerate() {
             let keep = keep(index, place, seen, tell.clone());
             tasks.spawn(async move {
                 tokio::join!(watch.run(), keep);
@@ -227,6 +257,20 @@ impl<K: Kind + Sync> Follow<K> {
             std::future::pending::<()>().await;
         }
     }
+}
+
+/// A watch of a kind for each place.
+fn watches<K: Kind + Resource<Scope = NamespaceResourceScope>>(
+    places: &[Place],
+    resource: &'static str,
+    as_wanted: impl Fn(Watch<K>) -> Watch<K>,
+) -> Vec<Watching<K>> {
+    let watch = |place: &Place| {
+        let (out, seen) = mpsc::channel(SEEN_MAX);
+        let watch = as_wanted(Watch::of(place, resource, out));
+        Watching(place.clone(), watch, seen)
+    };
+    places.iter().map(watch).collect()
 }
 
 /// Takes up what is seen at a place, until nobody looks any more.
@@ -286,6 +330,21 @@ mod tests {
         assert_eq!(names(&set), ["a/y@4", "b/x@3"]);
         let kept = set.find(&Name::new("a", "y")).unwrap();
         assert_eq!(kept.metadata.managed_fields, None);
+    }
+
+    #[test]
+    fn a_kind_that_is_not_installed_is_not_waited_for() {
+        let place = Place::Cluster;
+        let mut set = Objects {
+            known: BTreeMap::new(),
+            places: vec![Looked::default()],
+        };
+        assert!(set.see(0, &place, Seen::Absent("absent".into())));
+        assert!(set.is_complete());
+        assert!(!set.see(0, &place, Seen::Absent("absent".into())));
+        assert!(set.see(0, &place, Seen::All(vec![secret("a", "x", "1")])));
+        assert!(set.see(0, &place, Seen::Absent("absent".into())));
+        assert_eq!(names(&set), ["a/x@1"], "once known, they stay");
     }
 
     #[test]

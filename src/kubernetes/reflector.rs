@@ -211,7 +211,7 @@ impl Reflector {
             Seen::One(pod) => (self.leaving.see(&pod), pod.metadata.uid),
             Seen::Gone(pod) => (self.leaving.gone(&pod, now), pod.metadata.uid),
             Seen::Same => (false, None),
-            Seen::Nothing(error) => {
+            Seen::Nothing(error) | Seen::Absent(error) => {
                 warn!(
                     error,
                     "pods cannot be seen; what the endpoint slices say stays in force"
@@ -231,7 +231,7 @@ impl Reflector {
     }
 
     fn seen(&mut self, seen: Seen<Slice>, now: Instant) {
-        if let Seen::Nothing(fault) = seen {
+        if let Seen::Nothing(fault) | Seen::Absent(fault) = seen {
             let fault = Arc::from(fault);
             for one in &self.subscribers {
                 one.tell.send_modify(|told| told.blame(&fault));
@@ -258,7 +258,7 @@ impl Reflector {
                 self.changed(changed, now);
             }
             Seen::Same => self.look(|_| true),
-            Seen::Nothing(_) => {}
+            Seen::Nothing(_) | Seen::Absent(_) => {}
         }
         if recovered {
             self.look(|_| true);

@@ -34,6 +34,8 @@ pub(super) enum Seen<K> {
     Same,
     /// Nothing can be seen, and why.
     Nothing(String),
+    /// There is nothing to be seen, and why: the kind is not installed, or it is one that we may not see and can go without.
+    Absent(String),
 }
 
 /// What is kept of an object. Taken from each as it comes: a cluster's objects are large, and a list has all of them.
@@ -66,6 +68,8 @@ pub(super) struct Watch<K, T = K> {
     fields: Option<&'static str>,
     open: Box<dyn Fn(Client) -> Api<K> + Send + Sync>,
     out: mpsc::Sender<Seen<T>>,
+    /// Where it may not be seen, we go without it.
+    is_extra: bool,
     /// Lists come as a stream of events; not everywhere, which only trying shows.
     streams: bool,
     pause: Pause,
@@ -88,6 +92,8 @@ struct Unheard;
 enum Halt {
     /// It is time for a list.
     List,
+    /// And for a client that reads anew who and where we are.
+    Anew,
     Unheard,
 }
 
@@ -121,6 +127,7 @@ impl<K: Kind, T: Kept<K>> Watch<K, T> {
             fields: None,
             open: Box::new(Api::all),
             out,
+            is_extra: false,
             streams: true,
             pause: Pause::default(),
         }
@@ -129,6 +136,11 @@ impl<K: Kind, T: Kept<K>> Watch<K, T> {
     /// Of all objects only those with these fields.
     pub(super) fn with_fields(self, fields: Option<&'static str>) -> Self {
         Self { fields, ..self }
+    }
+
+    /// Where it may not be seen, we go without it.
+    pub(super) fn extra(self, is_extra: bool) -> Self {
+        Self { is_extra, ..self }
     }
 
     /// Runs until nobody listens any more.
@@ -157,11 +169,16 @@ impl<K: Kind, T: Kept<K>> Watch<K, T> {
                 match self.list(&api).await {
                     Ok(listing) => match self.follow(&api, listing).await {
                         Halt::List => {}
+                        Halt::Anew => break,
                         Halt::Unheard => return Unheard,
                     },
                     Err(error) => {
+                        let anew = error.wants_another_client();
                         if self.cannot_see(error).await.is_err() {
                             return Unheard;
+                        }
+                        if anew {
+                            break;
                         }
                     }
                 }
@@ -175,7 +192,7 @@ impl<K: Kind, T: Kept<K>> Watch<K, T> {
             match self.stream_list(api).await {
                 Err(error) if wants_a_list(&error) => {
                     debug!(resource = self.resource, %error, "no streaming lists here");
-                    self.streams = false;
+                    self.streams = matches!(error, ApiError::Absent { .. });
                 }
                 result => return result,
             }
@@ -187,7 +204,16 @@ impl<K: Kind, T: Kept<K>> Watch<K, T> {
         };
         loop {
             let page = within(api.list(&params)).await?;
-            let page = page.map_err(|error| self.sort(error, "list"))?;
+            let page = match page.map_err(|error| self.sort(error, "list")) {
+                // The pages have taken longer than the server remembers: all of it in one answer is the only way that ends.
+                Err(ApiError::Gone) if params.continue_token.is_some() => {
+                    debug!(resource = self.resource, "the list is too old to go on");
+                    objects.clear();
+                    (params.continue_token, params.limit) = (None, None);
+                    continue;
+                }
+                page => page?,
+            };
             objects.extend(page.items.into_iter().filter_map(T::of));
             match page.metadata.continue_.filter(|next| !next.is_empty()) {
                 Some(next) => params = params.continue_token(&next),
@@ -275,8 +301,12 @@ impl<K: Kind, T: Kept<K>> Watch<K, T> {
                 Ok(()) => {}
                 Err(ApiError::Gone) => return Halt::List,
                 Err(error) => {
+                    let anew = error.wants_another_client();
                     if self.cannot_see(error).await.is_err() {
                         return Halt::Unheard;
+                    }
+                    if anew {
+                        return Halt::Anew;
                     }
                 }
             }
@@ -369,13 +399,26 @@ impl<K: Kind, T: Kept<K>> Watch<K, T> {
     /// Says why nothing can be seen, and waits before the next try.
     async fn cannot_see(&mut self, error: ApiError) -> Result<(), Unheard> {
         let pause = self.pause.next(error.is_away());
-        self.tell(Seen::Nothing(error.to_string())).await?;
+        let text = error.to_string();
+        let seen = match error {
+            ApiError::Absent { .. } => Seen::Absent(text),
+            ApiError::Forbidden { .. } if self.is_extra => Seen::Absent(text),
+            _ => Seen::Nothing(text),
+        };
+        self.tell(seen).await?;
         sleep(pause).await;
         Ok(())
     }
 
     fn sort(&self, error: kube::Error, verb: &'static str) -> ApiError {
-        sort(error, verb, self.resource, &self.place)
+        match sort(error, verb, self.resource, &self.place) {
+            // A namespace that is not there has an empty list.
+            ApiError::Refused { code: 404, .. } => ApiError::Absent {
+                resource: self.resource,
+                api_version: K::api_version(&()).into_owned(),
+            },
+            error => error,
+        }
     }
 
     fn refused(&self, code: u16, message: String, verb: &'static str) -> ApiError {
@@ -393,8 +436,9 @@ enum Heard {
 /// Whether an answer to a streaming list means that a plain one should be tried.
 fn wants_a_list(error: &ApiError) -> bool {
     match error {
-        ApiError::Refused { code, .. } => !matches!(code, 401 | 429 | 503 | 504),
-        ApiError::Garbled(_) | ApiError::Silent(_) => true,
+        ApiError::Refused { code, .. } => !matches!(code, 429 | 503 | 504),
+        // Twice is certain.
+        ApiError::Absent { .. } | ApiError::Garbled(_) | ApiError::Silent(_) => true,
         _ => false,
     }
 }

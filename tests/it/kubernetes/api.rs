@@ -3,6 +3,7 @@
 //! streaming lists, forbids, breaks off, and goes away. Unlike real ones it allows loopback addresses.
 
 mod http;
+mod tls;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -13,6 +14,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 
 use crate::support::Endpoint;
+pub(super) use tls::{Authority, Front};
 
 /// It ends with its test's process; its threads hold nothing but sockets.
 pub(super) struct Api {
@@ -34,7 +36,15 @@ struct State {
     events: Vec<(u64, &'static str, Value)>,
     /// What happened before is forgotten.
     oldest: u64,
-    knows_streams: bool,
+    streams: Streams,
+    /// How many objects it puts into one answer, when it is asked for no more than some.
+    page: usize,
+    /// How many of the tokens that go on with a list are too old.
+    stale_pages: usize,
+    /// Kinds that nobody has installed.
+    absent: BTreeSet<&'static str>,
+    /// The token that whoever asks has to have.
+    token: Option<String>,
     /// Plurals that may not be read, and `verb plural` of writes that are forbidden.
     forbidden: BTreeSet<String>,
     /// Writes, as `verb plural`, before which somebody else writes the same object once.
@@ -47,6 +57,17 @@ struct State {
     written: Vec<String>,
 }
 
+/// What a request for a streaming list is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Streams {
+    /// A list, as a stream.
+    Known,
+    /// An error in the stream, as where the store cannot do it.
+    Broken,
+    /// 422, as where it is not turned on.
+    Refused,
+}
+
 impl Api {
     pub(super) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -56,7 +77,11 @@ impl Api {
             objects: BTreeMap::new(),
             events: Vec::new(),
             oldest: 0,
-            knows_streams: true,
+            streams: Streams::Known,
+            page: usize::MAX,
+            stale_pages: 0,
+            absent: BTreeSet::new(),
+            token: None,
             forbidden: BTreeSet::new(),
             conflicts: BTreeSet::new(),
             is_away: false,
@@ -87,15 +112,40 @@ impl Api {
 
     /// A kubeconfig that leads here.
     pub(super) fn kubeconfig(&self) -> String {
-        json!({
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [{ "name": "test", "cluster": { "server": format!("http://{}", self.address) } }],
-            "users": [{ "name": "test", "user": {} }],
-            "contexts": [{ "name": "test", "context": { "cluster": "test", "user": "test", "namespace": "tidegate" } }],
-            "current-context": "test",
-        })
-        .to_string()
+        kubeconfig(
+            &json!({ "server": format!("http://{}", self.address) }),
+            &json!({}),
+        )
+    }
+
+    /// TLS before it.
+    pub(super) fn front(&self, authority: &Authority, clients: Option<&Authority>) -> Front {
+        Front::start(self.address, authority, clients)
+    }
+
+    /// Whoever asks has to have this token.
+    pub(super) fn wants_token(&self, token: &str) {
+        self.state().token = Some(token.to_owned());
+    }
+
+    /// A page of a list has so many objects.
+    pub(super) fn pages_of(&self, page: usize) {
+        self.state().page = page;
+    }
+
+    /// The next tokens that go on with a list are too old.
+    pub(super) fn forgets_pages(&self, tokens: usize) {
+        self.state().stale_pages = tokens;
+    }
+
+    /// Nobody has installed a kind, or somebody has.
+    pub(super) fn is_absent(&self, plural: &'static str, is_absent: bool) {
+        let mut state = self.state();
+        if is_absent {
+            state.absent.insert(plural);
+        } else {
+            state.absent.remove(plural);
+        }
     }
 
     /// A pod in a slice of its own, since every test's endpoint has its own port.
@@ -254,8 +304,8 @@ impl Api {
         self.shared.news.notify_all();
     }
 
-    pub(super) fn knows_no_streaming_lists(&self) {
-        self.state().knows_streams = false;
+    pub(super) fn answers_streaming_lists(&self, streams: Streams) {
+        self.state().streams = streams;
     }
 
     pub(super) fn forbids(&self, forbids: bool) {
@@ -282,7 +332,7 @@ impl Api {
         self.breaks_off();
     }
 
-    /// How often it was asked for this: `list`, `stream` or `watch`.
+    /// How often it was asked for this: `list`, `page` (a list's next part), `stream` or `watch`.
     pub(super) fn asked(&self, what: &str) -> usize {
         self.state()
             .asked
@@ -341,6 +391,18 @@ impl State {
         all.map(|(_, object)| object)
             .filter(move |object| is_in(object, namespace))
     }
+}
+
+fn kubeconfig(cluster: &Value, user: &Value) -> String {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{ "name": "test", "cluster": cluster }],
+        "users": [{ "name": "test", "user": user }],
+        "contexts": [{ "name": "test", "context": { "cluster": "test", "user": "test", "namespace": "tidegate" } }],
+        "current-context": "test",
+    })
+    .to_string()
 }
 
 fn is_in(object: &Value, namespace: Option<&str>) -> bool {

@@ -337,3 +337,28 @@ fn a_call_of_grpc_goes_by_its_method_and_by_http2() {
     assert_eq!(call("/a.Shop/Sell").field("grpc-status"), Some("12"));
     assert_eq!(call("/a.Gone/Call").field("grpc-status"), Some("14"));
 }
+
+#[test]
+fn kinds_that_nobody_has_installed_are_told_and_taken_up_once_they_are_there() {
+    let (api, _a, _b) = shop();
+    install(&api);
+    let kinds = [GATEWAY_CLASSES, GATEWAYS, HTTP_ROUTES, GRPC_ROUTES, GRANTS];
+    for plural in kinds {
+        api.is_absent(plural, true);
+    }
+    let rules = json!([{ "backendRefs": to("web") }]);
+    api.set_object(HTTP_ROUTES, &route("main", None, &rules));
+    let tidegate = start(&api);
+    assert_eq!(get(&tidegate, "/").status, 404);
+    for plural in kinds {
+        eventually("it tells what is missing", || {
+            let missing = format!("knows no {plural} of gateway.networking.k8s.io/");
+            (tidegate.tells(&missing) > 0).then_some(())
+        });
+    }
+    assert!(tidegate.tells("install their definitions") > 0);
+    for plural in kinds {
+        api.is_absent(plural, false);
+    }
+    assert_eq!(answers(&tidegate, "/", 200).text(), "a");
+}

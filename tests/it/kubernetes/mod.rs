@@ -6,6 +6,7 @@ mod ingress;
 mod pods;
 mod rollouts;
 mod scale;
+mod trust;
 mod writes;
 
 use std::time::Duration;
@@ -14,7 +15,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::support::{Endpoint, SLACK, Setup, Tidegate, eventually};
-use api::Api;
+use api::{Api, Streams};
 
 const READY: &str = r#"{ "ready": true, "serving": true, "terminating": false }"#;
 const TERMINATING: &str = r#"{ "ready": false, "serving": true, "terminating": true }"#;
@@ -70,18 +71,44 @@ fn a_rollout_is_seen_from_the_first_slice_to_the_last() {
 
 #[test]
 fn a_server_without_streaming_lists_is_listed_and_watched() {
-    let api = Api::start();
-    let (a, b) = (Endpoint::start("a"), Endpoint::start("b"));
-    api.knows_no_streaming_lists();
-    api.set(&a, READY);
-    let tidegate = setup(&api).start();
-    assert_eq!(tidegate.get("/").text(), "a");
-    api.set(&b, READY);
-    tidegate.is("b", "ready");
-    assert_eq!(
-        (api.asked("stream"), api.asked("list"), api.asked("watch")),
-        (1, 1, 1)
-    );
+    let a = Endpoint::start("a");
+    for (streams, name) in [(Streams::Broken, "b"), (Streams::Refused, "c")] {
+        let api = Api::start();
+        api.answers_streaming_lists(streams);
+        api.set(&a, READY);
+        let tidegate = setup(&api).start();
+        assert_eq!(tidegate.get("/").text(), "a");
+        let later = Endpoint::start(name);
+        api.set(&later, READY);
+        tidegate.is(name, "ready");
+        assert_eq!(
+            (api.asked("stream"), api.asked("list"), api.asked("watch")),
+            (1, 1, 1),
+            "{streams:?}"
+        );
+    }
+}
+
+#[test]
+fn a_list_of_several_pages_is_read_whole_also_when_its_token_expires() {
+    let endpoints = ["a", "b", "c", "d", "e"].map(Endpoint::start);
+    for stale in [0, 1] {
+        let api = Api::start();
+        api.answers_streaming_lists(Streams::Refused);
+        api.pages_of(2);
+        api.forgets_pages(stale);
+        for endpoint in &endpoints {
+            api.set(endpoint, READY);
+        }
+        let tidegate = setup(&api).start();
+        for endpoint in &endpoints {
+            tidegate.is(endpoint.name(), "ready");
+        }
+        // A token that is too old is followed by one list of everything, at once.
+        let asked = (api.asked("list"), api.asked("page"));
+        assert_eq!(asked, if stale == 0 { (1, 2) } else { (2, 1) });
+        assert_eq!(tidegate.tells("no longer knows"), 0);
+    }
 }
 
 #[test]

@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{KINDS, SLICES, Shared, State, is_in, key, names};
+use super::{KINDS, SLICES, Shared, State, Streams, is_in, key, names};
 
 /// A request.
 struct Request {
     method: String,
     target: Target,
     query: String,
+    /// What it says of who asks.
+    authorization: Option<String>,
     body: Value,
 }
 
@@ -31,9 +33,12 @@ impl Request {
     }
 
     fn version(&self) -> u64 {
+        self.number("resourceVersion=").unwrap_or_default()
+    }
+
+    fn number(&self, name: &str) -> Option<u64> {
         let mut pairs = self.query.split('&');
-        let version = pairs.find_map(|one| one.strip_prefix("resourceVersion="));
-        version.unwrap_or_default().parse().unwrap_or_default()
+        pairs.find_map(|one| one.strip_prefix(name)?.parse().ok())
     }
 
     /// In the words of permissions.
@@ -91,20 +96,34 @@ impl Shared {
     pub(super) fn serve(&self, mut stream: TcpStream) {
         let mut reader = BufReader::new(stream.try_clone().unwrap());
         while let Some(request) = read(&mut reader) {
-            let state = self.state.lock().unwrap();
+            let mut state = self.state.lock().unwrap();
             let words = request.target.words();
             let verb = request.verb();
             let is_read = matches!(verb, "list" | "get");
             let what = format!("{verb} {words}");
-            if state.forbidden.contains(&what) || (is_read && state.forbidden.contains(&words)) {
+            let token = state.token.as_ref().map(|token| format!("Bearer {token}"));
+            if token.is_some() && token != request.authorization {
+                drop(state);
+                let _ = send(&mut stream, 401, &status(401, "Unauthorized"));
+            } else if state.absent.contains(request.target.plural) {
+                drop(state);
+                let _ = send(&mut stream, 404, &"404 page not found".into());
+            } else if state.forbidden.contains(&what)
+                || (is_read && state.forbidden.contains(&words))
+            {
                 drop(state);
                 let forbidden = format!("{words} is forbidden");
                 let _ = send(&mut stream, 403, &status(403, &forbidden));
+            } else if request.asks("sendInitialEvents=true") && state.streams == Streams::Refused {
+                state.ask(request.target.plural, "stream");
+                drop(state);
+                let refused = "sendInitialEvents: Forbidden: the feature is not turned on";
+                let _ = send(&mut stream, 422, &status(422, refused));
             } else if request.asks("watch=true") {
                 self.watch(state, &mut stream, &request);
                 break;
             } else if request.method == "GET" && request.target.name.is_none() {
-                let _ = list(state, &mut stream, &request.target);
+                let _ = list(state, &mut stream, &request);
             } else {
                 let (code, answer) = answer(state, &request);
                 self.news.notify_all();
@@ -120,12 +139,10 @@ impl Shared {
         } = &request.target;
         let (plural, namespace) = (*plural, namespace.as_deref());
         let streams = request.asks("sendInitialEvents=true");
-        if plural == SLICES {
-            state.asked.push(if streams { "stream" } else { "watch" });
-        }
+        state.ask(plural, if streams { "stream" } else { "watch" });
         let mut at = state.events.len();
         let mut lines = Vec::new();
-        if streams && !state.knows_streams {
+        if streams && state.streams == Streams::Broken {
             lines.push(json!({ "type": "ERROR", "object": status(500, "RequestWatchProgress is disabled") }));
         } else if streams {
             let all = state.all(plural, namespace);
@@ -174,20 +191,49 @@ impl Shared {
     }
 }
 
+impl State {
+    fn ask(&mut self, plural: &str, what: &'static str) {
+        if plural == SLICES {
+            self.asked.push(what);
+        }
+    }
+}
+
+/// A list, or a page of it: one goes on by how many objects came before and at which version that was.
 fn list(
     mut state: MutexGuard<'_, State>,
     stream: &mut TcpStream,
-    target: &Target,
+    request: &Request,
 ) -> std::io::Result<()> {
-    if target.plural == SLICES {
-        state.asked.push("list");
+    let target = &request.target;
+    let before = request.number("continue=");
+    let what = if before.is_some() { "page" } else { "list" };
+    state.ask(target.plural, what);
+    if before.is_some() && state.stale_pages > 0 {
+        state.stale_pages -= 1;
+        drop(state);
+        let stale = "The provided continue parameter is too old";
+        return send(stream, 410, &status(410, stale));
     }
+    let before = usize::try_from(before.unwrap_or_default()).unwrap();
+    let page = match request.number("limit=") {
+        Some(limit) => state.page.min(usize::try_from(limit).unwrap()),
+        None => usize::MAX,
+    };
     let (kind, version) = names(target.plural);
+    let rest = state
+        .all(target.plural, target.namespace.as_deref())
+        .skip(before);
+    let items: Vec<_> = rest.take(page).cloned().collect();
+    let is_full = items.len() == page;
     let all = json!({
         "kind": format!("{kind}List"),
         "apiVersion": version,
-        "metadata": { "resourceVersion": state.version.to_string() },
-        "items": state.all(target.plural, target.namespace.as_deref()).collect::<Vec<_>>(),
+        "metadata": {
+            "resourceVersion": state.version.to_string(),
+            "continue": if is_full { (before + page).to_string() } else { String::new() },
+        },
+        "items": items,
     });
     drop(state);
     send(stream, 200, &all)
@@ -294,7 +340,7 @@ fn chunk(stream: &mut TcpStream, text: &str) -> std::io::Result<()> {
 
 /// The next request; none when no more comes.
 fn read(reader: &mut BufReader<TcpStream>) -> Option<Request> {
-    let (mut first, mut length) = (None, 0);
+    let (mut first, mut length, mut authorization) = (None, 0, None);
     loop {
         let mut line = String::new();
         if reader.read_line(&mut line).ok()? == 0 {
@@ -306,10 +352,12 @@ fn read(reader: &mut BufReader<TcpStream>) -> Option<Request> {
         }
         if first.is_none() {
             first = Some(line.to_owned());
-        } else if let Some((name, value)) = line.split_once(':')
-            && name.eq_ignore_ascii_case("content-length")
-        {
-            length = value.trim().parse().ok()?;
+        } else if let Some((name, value)) = line.split_once(':') {
+            match &*name.to_ascii_lowercase() {
+                "content-length" => length = value.trim().parse().ok()?,
+                "authorization" => authorization = Some(value.trim().to_owned()),
+                _ => {}
+            }
         }
     }
     let mut body = vec![0; length];
@@ -325,6 +373,7 @@ fn read(reader: &mut BufReader<TcpStream>) -> Option<Request> {
         method,
         target: Target::of(path)?,
         query: query.to_owned(),
+        authorization,
         body: serde_json::from_slice(&body).unwrap_or_default(),
     })
 }
