@@ -27,4 +27,10 @@ impl Answer {
             close: false,
         }
     }
+
+    /// The body alone: the head's bytes, and with them the buffer that they came in, are let go.
+    #[must_use]
+    pub fn into_body(self) -> Body {
+        self.body
+    }
 }

@@ -155,11 +155,12 @@ async fn exchange(
     let date = || entry.dates.now();
     let framing = reply::write_head(&mut out.small, &mut answer, asked, last, date);
     last |= framing == Framing::UntilClose;
+    let body = answer.into_body();
     let mut reply = Reply {
         connection,
         out,
-        is_last: framing == Framing::None || answer.body.is_end_stream(),
-        body: answer.body,
+        is_last: framing == Framing::None || body.is_end_stream(),
+        body,
         framing,
         trailers: asked.trailers,
     };
