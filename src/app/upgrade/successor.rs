@@ -131,7 +131,9 @@ async fn attempt(
     let told = tokio::select! {
         biased;
         () = cancelled.cancelled() => Err(anyhow!("tidegate leaves")),
-        told = talk => told.unwrap_or_else(|_| Err(anyhow!("it was not ready within {timeout:?} (shutdown.upgrade_timeout)"))),
+        told = talk => told.unwrap_or_else(|_| Err(anyhow!(
+            "it was not ready within {timeout:?} (shutdown.upgrade_timeout); its own lines of this log say what it waited for"
+        ))),
     };
     match told {
         Ok((adopted, legacy)) => Ok(Successor {

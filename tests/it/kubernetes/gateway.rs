@@ -10,6 +10,10 @@ use super::ingress::{HOST, answers, get, put, secret, service, shop};
 use crate::support::{Client, Endpoint, Setup, StreamClient, StreamEndpoint, Tidegate, eventually};
 
 fn start(api: &Api) -> Tidegate {
+    setup(api).start()
+}
+
+fn setup(api: &Api) -> Setup {
     let text = "listeners:\n\
         - { name: http, address: \"127.0.0.1:0\" }\n\
         - { name: https, address: \"127.0.0.1:0\", tls: { certificates: [] } }\n\
@@ -19,7 +23,6 @@ fn start(api: &Api) -> Tidegate {
     Setup::without_file()
         .with_file("kubeconfig", &api.kubeconfig())
         .with_config(text)
-        .start()
 }
 
 /// A class of ours, and a Gateway of it with a listener for each protocol.
@@ -263,6 +266,34 @@ fn each_listener_has_its_own_routes_and_certificates() {
             "ResolvedRefs True ResolvedRefs",
         ],
     );
+}
+
+#[test]
+fn what_is_forbidden_is_named_and_only_waited_for_when_nothing_works_without_it() {
+    let (api, _a, _b) = shop();
+    install(&api);
+    let rules = json!([{ "backendRefs": to("web") }]);
+    api.set_object(HTTP_ROUTES, &route("main", None, &rules));
+    for kind in [HTTP_ROUTES, GRPC_ROUTES, GRANTS] {
+        api.forbids_to(kind, true);
+    }
+    let tidegate = setup(&api).start_unready();
+    let forbids = |kind| format!("forbids to watch {kind} in the whole cluster");
+    for kind in [HTTP_ROUTES, GRPC_ROUTES, GRANTS] {
+        eventually(&forbids(kind), || {
+            (tidegate.tells(&forbids(kind)) > 0).then_some(())
+        });
+    }
+    let answer = tidegate.admin("GET", "/readyz");
+    assert_eq!(answer.status, 503);
+    assert!(
+        answer.text().contains(&forbids(HTTP_ROUTES)),
+        "{}",
+        answer.text()
+    );
+    api.forbids_to(HTTP_ROUTES, false);
+    tidegate.ready();
+    assert_eq!(answers(&tidegate, "/", 200).text(), "a");
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod writes;
 
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -158,6 +159,30 @@ fn a_server_that_is_away_changes_nothing_and_its_return_is_seen_soon() {
     eventually("the source is up", || {
         (source_up(&tidegate) == Some(1.0)).then_some(())
     });
+}
+
+#[test]
+fn an_upgrade_while_the_server_is_away_is_given_up_and_one_after_its_return_is_done() {
+    let api = Api::start();
+    let a = Endpoint::start("a");
+    api.set(&a, READY);
+    let mut tidegate = setup_of(&api, "", "shutdown: { upgrade_timeout: 2s }").start();
+    api.is_away(true);
+    tidegate.signal(Signal::USR2);
+    let line = eventually("the upgrade has failed", || {
+        tidegate.told("upgrade failed; this process goes on")
+    });
+    let why = line["error"].as_str().unwrap();
+    assert!(why.contains("upgrade_timeout"), "{why}");
+    assert!(tidegate.tells("the API server cannot be reached: http://127.0.0.1:") > 0);
+    for _ in 0..5 {
+        assert_eq!(tidegate.get("/").text(), "a");
+    }
+    assert_eq!(tidegate.admin("GET", "/readyz").status, 200);
+    api.is_away(false);
+    let old = tidegate.upgrade();
+    assert_eq!(tidegate.ended(old), Some(0));
+    assert_eq!(tidegate.get("/").text(), "a");
 }
 
 #[test]
