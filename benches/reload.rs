@@ -19,8 +19,8 @@ use tokio::time::Instant;
 #[expect(dead_code, reason = "each bench uses a part of it")]
 mod support;
 
+use support::load::{Load, request};
 use support::origin::Origin;
-use support::paced::{Paced, request};
 use support::patience::until;
 use support::scrape::Scrape;
 use support::stats::quantile;
@@ -95,7 +95,7 @@ fn main() -> anyhow::Result<()> {
     let requests = hosts
         .map(|number| request(&host(number), SIZE, ""))
         .collect();
-    let mut load = Paced::connect(tidegate.address, options.connections, requests, SIZE)?;
+    let mut load = Load::asking(tidegate.address, options.connections, requests, SIZE)?;
     load.saturate(WARM_UP)?;
     let mut out = stdout().lock();
     writeln!(out, "machine   {description}")?;

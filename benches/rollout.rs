@@ -17,8 +17,8 @@ use clap::Parser;
 mod support;
 
 use support::endpoints::{EndpointFile, name};
+use support::load::{Load, request};
 use support::origin::Origin;
-use support::paced::{Paced, request};
 use support::stats::quantile;
 use support::tidegate::{self, Tidegate};
 use support::{machine, pin};
@@ -99,7 +99,7 @@ fn main() -> anyhow::Result<()> {
         .ok()
         .context("tidegate cannot be started")??;
     let requests = vec![request("bench.example.com", SIZE, "")];
-    let mut load = Paced::connect(tidegate.address, options.connections, requests, SIZE)?;
+    let mut load = Load::asking(tidegate.address, options.connections, requests, SIZE)?;
     load.saturate(WARM_UP)?;
     let capable = load.saturate(CALIBRATION)? as f64 / CALIBRATION.as_secs_f64();
     let rate = capable * options.load;
@@ -135,7 +135,7 @@ fn main() -> anyhow::Result<()> {
     )?;
     let mut ratios = Vec::new();
     for round in 1..=options.rounds {
-        let at_rest = |load: &mut Paced| load.at_rate(rate, *options.turn).map(Turn::of);
+        let at_rest = |load: &mut Load| load.at_rate(rate, *options.turn).map(Turn::of);
         // Each comes first as often as the other.
         let (rest, rollout) = if round % 2 == 1 {
             let rest = at_rest(&mut load);
@@ -190,7 +190,7 @@ impl Turn {
 
 /// A turn in which endpoints flip.
 fn during(
-    load: &mut Paced,
+    load: &mut Load,
     rate: f64,
     tidegate: &Tidegate,
     file: &EndpointFile,

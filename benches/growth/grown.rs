@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use anyhow::{Context as _, ensure};
 
 use crate::support::endpoints::EndpointFile;
-use crate::support::paced::{Paced, request};
+use crate::support::load::{Load, request};
 use crate::support::tidegate::Tidegate;
 use crate::support::tunnels;
 use crate::{ALL_MAX, ASKING, Asked, FEW, Growth, SIZE};
@@ -16,7 +16,7 @@ pub(crate) struct Grown {
     pub(crate) size: usize,
     pub(crate) tidegate: Tidegate,
     pub(crate) file: EndpointFile,
-    pub(crate) load: Paced,
+    pub(crate) load: Load,
     /// Idle clients or tunnels.
     _kept: Vec<TcpStream>,
     _dir: tempfile::TempDir,
@@ -86,7 +86,7 @@ impl Grown {
                 .collect(),
             Growth::Services | Growth::Endpoints => Ok(Vec::new()),
         };
-        let mut load = Paced::connect(tidegate.address, ASKING, requests, SIZE)?;
+        let mut load = Load::asking(tidegate.address, ASKING, requests, SIZE)?;
         // Until there is a connection to all that are asked: where chance decides, that takes a multiple of their number.
         let in_turn = asked_services * 3;
         let by_chance = if asked == Asked::All && endpoints <= ALL_MAX {
@@ -94,7 +94,7 @@ impl Grown {
         } else {
             0
         };
-        load.times(in_turn.max(by_chance).max(WARM_UP))
+        load.times(in_turn.max(by_chance).max(WARM_UP) as u64)
             .with_context(|| tidegate.last_words())?;
         Ok(Self {
             size,

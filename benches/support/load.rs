@@ -1,5 +1,5 @@
-//! The clients: keep-alive connections that ask for one thing again and again, and look at every answer; or WebSockets that
-//! say one thing again and again, and look at every echo.
+//! The clients: keep-alive connections that ask for the same again and again, and look at every answer; or WebSockets that
+//! say the same again and again, and look at every echo.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -22,7 +22,10 @@ pub(crate) struct Load {
     clients: Vec<Client>,
     /// Those without a request under way.
     idle: Vec<usize>,
-    request: Vec<u8>,
+    /// Asked one after the other, over and over.
+    requests: Vec<Vec<u8>>,
+    /// The request to ask next.
+    next: usize,
     right: Right,
     sent: u64,
     done: u64,
@@ -58,10 +61,22 @@ const PATIENCE: Duration = Duration::from_secs(10);
 impl Load {
     /// Connects so many clients, which will ask for bodies of `size` bytes.
     pub(crate) fn connect(to: SocketAddr, clients: usize, size: usize) -> anyhow::Result<Self> {
-        let request = format!(
-            "GET /{size} HTTP/1.1\r\nHost: bench.example.com\r\nUser-Agent: tidegate-bench\r\nAccept: */*\r\n\r\n"
-        );
-        Self::new(to, clients, request.into_bytes(), Right::Body(size))
+        Self::asking(
+            to,
+            clients,
+            vec![request("bench.example.com", size, "")],
+            size,
+        )
+    }
+
+    /// Connects so many clients, whose requests are all answered with bodies of `size` bytes.
+    pub(crate) fn asking(
+        to: SocketAddr,
+        clients: usize,
+        requests: Vec<Vec<u8>>,
+        size: usize,
+    ) -> anyhow::Result<Self> {
+        Self::new(to, clients, requests, Right::Body(size))
     }
 
     /// Opens so many WebSockets, which will say `size` bytes.
@@ -71,14 +86,19 @@ impl Load {
             websocket::message(&said, Some(*b"mask")),
             websocket::message(&said, None),
         );
-        let load = Self::new(to, clients, message, Right::Echo(echo))?;
+        let load = Self::new(to, clients, vec![message], Right::Echo(echo))?;
         for client in &load.clients {
             upgrade(&client.stream)?;
         }
         Ok(load)
     }
 
-    fn new(to: SocketAddr, clients: usize, request: Vec<u8>, right: Right) -> anyhow::Result<Self> {
+    fn new(
+        to: SocketAddr,
+        clients: usize,
+        requests: Vec<Vec<u8>>,
+        right: Right,
+    ) -> anyhow::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let connect = |number: usize| -> anyhow::Result<Client> {
             let stream = TcpStream::connect(to)?;
@@ -100,7 +120,8 @@ impl Load {
         Ok(Self {
             idle: (0..clients.len()).collect(),
             clients,
-            request,
+            requests,
+            next: 0,
             right,
             sent: 0,
             done: 0,
@@ -202,6 +223,13 @@ impl Load {
         &self.waits
     }
 
+    /// As [`Load::pace`]. Returns how long each answer took from when it was due, in milliseconds.
+    pub(crate) fn at_rate(&mut self, rate: f64, time: Duration) -> anyhow::Result<Vec<f64>> {
+        self.pace(rate, time)?;
+        let waits = self.waits.iter();
+        Ok(waits.map(|wait| wait.as_secs_f64() * 1e3).collect())
+    }
+
     /// Waits until a client can be heard, at most so long, or a tick. To wait for the epoll set itself would be by whole
     /// milliseconds, in which several requests are due.
     fn wait_at_most(&self, left: Duration) -> anyhow::Result<()> {
@@ -214,9 +242,11 @@ impl Load {
     }
 
     fn ask(&mut self, number: usize) -> anyhow::Result<()> {
+        let request = &self.requests[self.next];
+        self.next = (self.next + 1) % self.requests.len();
         let client = &mut self.clients[number];
-        let written = client.stream.write(&self.request).context("cannot ask")?;
-        ensure!(written == self.request.len(), "a request did not fit");
+        let written = client.stream.write(request).context("cannot ask")?;
+        ensure!(written == request.len(), "a request did not fit");
         self.sent += 1;
         Ok(())
     }
@@ -321,4 +351,10 @@ fn body_after(bytes: &[u8], size: usize) -> anyhow::Result<Option<usize>> {
         .and_then(|field| std::str::from_utf8(field.value).ok()?.parse().ok());
     ensure!(length == Some(size), "{length:?} bytes instead of {size}");
     Ok(Some(bytes.len() - head))
+}
+
+/// A request for so many bytes, with these fields.
+pub(crate) fn request(host: &str, size: usize, fields: &str) -> Vec<u8> {
+    format!("GET /{size} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: tidegate-bench\r\nAccept: */*\r\n{fields}\r\n")
+        .into_bytes()
 }

@@ -15,7 +15,6 @@ pub(crate) mod h2load;
 pub(crate) mod load;
 pub(crate) mod machine;
 pub(crate) mod origin;
-pub(crate) mod paced;
 pub(crate) mod patience;
 pub(crate) mod picture;
 pub(crate) mod pin;

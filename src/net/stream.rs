@@ -64,7 +64,8 @@ impl Stream {
         self.protocol() == Some(b"h2")
     }
 
-    /// Whether what has been written may wait in here for a flush.
+    /// Whether what has been written may wait in here for a flush, and what has come be in here unread: a plain connection
+    /// reads no further than it is asked to.
     #[must_use]
     pub fn holds_back(&self) -> bool {
         matches!(self, Self::Tls(_) | Self::UpstreamTls(_))
@@ -80,12 +81,6 @@ impl Stream {
                 .tcp()
                 .map_or(Poll::Ready(()), |tcp| tcp.poll_read_ready(cx).map(drop)),
         }
-    }
-
-    /// Whether nothing that has come can be in here: a plain connection reads no further than it is asked to.
-    #[must_use]
-    pub fn holds_nothing(&self) -> bool {
-        !self.holds_back()
     }
 
     /// The socket below; memory has none.

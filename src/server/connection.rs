@@ -84,6 +84,9 @@ const LINGER: Duration = Duration::from_secs(2);
 /// The same for an idle connection of a process that leaves.
 const IDLE_LINGER: Duration = Duration::from_millis(100);
 
+/// How long a client may take to take what ends an event stream well, by either protocol.
+pub(super) const LAST_WAIT: Duration = Duration::from_secs(2);
+
 /// What is read and thrown away meanwhile.
 const LINGER_BYTES: usize = 64 * 1024;
 
@@ -249,7 +252,7 @@ impl Connection {
 pub(super) async fn serve(entry: Rc<Entry>, connection: Rc<Connection>) {
     let mut turn = match connection.watched.stream.borrow() {
         stream if stream.protocol() == Some(b"h2") => Turn::Http2,
-        stream if stream.holds_nothing() => Turn::Rest,
+        stream if !stream.holds_back() => Turn::Rest,
         // The first request may have come along with the handshake.
         _ => Turn::Heard,
     };

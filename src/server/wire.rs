@@ -72,8 +72,6 @@ impl Watched {
         let read = ready!(intake.inbox.poll_fill(&mut stream, cx, READ_MAX, is_first));
         if read == 0 {
             self.ended.set(true);
-        } else if matches!(self.phase.get(), Phase::New | Phase::Idle) {
-            self.phase.set(Phase::Head);
         }
         Poll::Ready(read > 0)
     }

@@ -98,7 +98,7 @@ fn poll_head(
     loop {
         if !intake.inbox.bytes.is_empty() {
             if matches!(watched.phase.get(), Phase::New | Phase::Idle) {
-                // It came along with the request before.
+                // Whether it came just now or along with the request before.
                 watched.phase.set(Phase::Head);
             }
             match intake.spoken() {

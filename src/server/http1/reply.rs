@@ -3,7 +3,6 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
@@ -13,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::http1::{write_end, write_size};
 use crate::proxy::{Answer, Body};
-use crate::server::connection::Connection;
+use crate::server::connection::{Connection, LAST_WAIT};
 
 /// What is to be known of a request to frame its answer.
 #[derive(Debug, Clone, Copy)]
@@ -42,9 +41,6 @@ pub(super) enum Framing {
 
 /// Pieces up to this size are copied behind what is to be written anyway: one buffer is cheaper than two.
 const COPY_MAX: usize = 4 * 1024;
-
-/// How long a client may take to take what ends an event stream well.
-const LAST_WAIT: Duration = Duration::from_secs(2);
 
 /// Writes the head of an answer. `last`: no other follows it on this connection.
 pub(super) fn write_head(
@@ -130,16 +126,12 @@ fn write_framing(
 ) -> Framing {
     let never = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let length = body.size_hint().exact();
-    match length {
-        _ if has_length => {}
-        // It would be a lie: what GET would be answered is not known.
-        Some(0) if never || asked.head_only => {}
-        Some(length) if !never => {
-            let mut digits = itoa::Buffer::new();
-            let digits = digits.format(length).as_bytes();
-            put(out, &[b"content-length: ", digits, b"\r\n"]);
-        }
-        _ => {}
+    // Of an empty answer to HEAD it would be a lie: what GET would be answered is not known.
+    let is_unsaid = has_length || never || asked.head_only && length == Some(0);
+    if let Some(length) = length.filter(|_| !is_unsaid) {
+        let mut digits = itoa::Buffer::new();
+        let digits = digits.format(length).as_bytes();
+        put(out, &[b"content-length: ", digits, b"\r\n"]);
     }
     if never || asked.head_only {
         Framing::None

@@ -4,7 +4,6 @@ use std::future::Future;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -16,12 +15,10 @@ use tokio::time::Instant;
 
 use super::streams::Place;
 use crate::proxy::{Answer, Body, ByteStream, Downstream, Inbound, Parting, Refusal, Tunnel};
+use crate::server::connection::LAST_WAIT;
 
 /// What is asked of the client's windows at a time: enough for a full frame, and no more than other streams can spare.
 const AT_ONCE: usize = 16 * 1024;
-
-/// How long a client may take to take what ends an event stream well.
-const LAST_WAIT: Duration = Duration::from_secs(2);
 
 /// Serves a stream to its end.
 pub(super) async fn serve(
