@@ -13,6 +13,7 @@ use crate::snapshot::ServiceSettings;
 /// A pool with one idle connection to each of many endpoints.
 struct Stage {
     pool: Rc<Pool>,
+    service: Arc<Service>,
     lives: Vec<Life>,
     far: Vec<Option<DuplexStream>>,
 }
@@ -22,8 +23,12 @@ impl Stage {
         let settings = Arc::new(ServiceSettings::named("web".into()));
         let service = Arc::new(Service::new(settings, 1));
         let dialer = Dialer::Memory(MemoryNet::default());
-        let pool = Pool::new(0, dialer, Metrics::new(), 1);
-        let (mut lives, mut far) = (Vec::new(), Vec::new());
+        let mut stage = Self {
+            pool: Pool::new(0, dialer, Metrics::new(), 1),
+            service,
+            lives: Vec::new(),
+            far: Vec::new(),
+        };
         for number in 0..count {
             let about = About {
                 service: "web".into(),
@@ -32,18 +37,25 @@ impl Stage {
                 pod: None,
                 zone: None,
             };
-            let life = Life::begin(about, mpsc::unbounded_channel().0);
-            let slot = pool.slot(life.endpoint(), &service);
-            let Checkout::Open(permit) = slot.checkout(Instant::now(), false, false) else {
-                panic!("no connection is open");
-            };
-            let (near, end) = duplex(64);
-            let connection = h1::Connection::new(Stream::from(near), 1, permit);
-            slot.checkin(Box::new(Connection::Http1(connection)), Instant::now());
-            lives.push(life);
-            far.push(Some(end));
+            stage
+                .lives
+                .push(Life::begin(about, mpsc::unbounded_channel().0));
+            let end = stage.connect(usize::from(number));
+            stage.far.push(Some(end));
         }
-        Self { pool, lives, far }
+        stage
+    }
+
+    /// Has an idle connection to an endpoint that has none. Returns its other end.
+    fn connect(&self, number: usize) -> DuplexStream {
+        let slot = self.pool.slot(self.lives[number].endpoint(), &self.service);
+        let Checkout::Open(permit) = slot.checkout(Instant::now(), false, false) else {
+            panic!("no connection is open");
+        };
+        let (near, end) = duplex(64);
+        let connection = h1::Connection::new(Stream::from(near), 1, permit);
+        slot.checkin(Box::new(Connection::Http1(connection)), Instant::now());
+        end
     }
 
     fn idle(&self) -> usize {
@@ -77,11 +89,16 @@ async fn a_connection_that_ends_has_its_own_endpoint_looked_at_and_no_other() {
 async fn a_bell_that_is_answered_rings_again() {
     let mut stage = Stage::new(2);
     let first = stage.lives[0].endpoint().id();
-    // Looked at, and nothing had ended.
-    stage.pool.look_at([first].into_iter());
-    assert_eq!(stage.idle(), 2);
-    stage.far[0].take();
-    assert_eq!(stage.rung(), [first]);
+    for _ in 0..3 {
+        // Looked at, and nothing has ended.
+        stage.pool.look_at([first].into_iter());
+        assert_eq!(stage.idle(), 2);
+        stage.far[0].take();
+        assert_eq!(stage.rung(), [first]);
+        stage.pool.look_at([first].into_iter());
+        assert_eq!(stage.idle(), 1);
+        stage.far[0] = Some(stage.connect(0));
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -97,6 +97,24 @@ fn an_expectation_is_met_once_and_by_tidegate() {
     );
 }
 
+/// RFC 9110, section 6.5.1: whoever does not read trailers gets the body without them.
+#[test]
+fn trailers_are_for_clients_that_read_them() {
+    let a = Endpoint::start("a");
+    let tidegate = Setup::of(&[&a]).start();
+    let mut client = tidegate.connect();
+    client.ask("/held");
+    let answer =
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nX-Check: 2\r\n\r\n";
+    a.held().send(answer);
+    let response = client.response();
+    assert_eq!(
+        (response.text().as_str(), response.trailers.len()),
+        ("a", 0)
+    );
+    assert_eq!(client.get("/").text(), "a");
+}
+
 #[test]
 fn interim_answers_do_not_shift_the_final_one() {
     let a = Endpoint::start("a");

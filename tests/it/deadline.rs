@@ -1,5 +1,6 @@
 //! P5: the deadline of a drain, and how each kind of work ends there.
 
+use std::thread;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -99,6 +100,31 @@ fn a_body_in_progress_is_aborted_and_never_looks_whole() {
         let rest = String::from_utf8_lossy(&scene.client.unread).into_owned();
         assert!(!rest.contains("0\r\n"), "no last chunk: {rest:?}");
         scene.exchange.end();
+        scene.ended_with("drain_deadline_mid_body", (1, 0));
+    }
+}
+
+/// Also when the client takes nothing, so that nothing of the body can be asked for.
+#[test]
+fn a_body_that_nobody_takes_is_aborted() {
+    // More than kernels keep.
+    const SIZE: usize = 64 * 1024 * 1024;
+    for framing in [
+        format!("Content-Length: {SIZE}\r\n\r\n"),
+        format!("Transfer-Encoding: chunked\r\n\r\n{SIZE:x}\r\n"),
+    ] {
+        let mut scene = Scene::with(GET);
+        scene.exchange.send(format!("HTTP/1.1 200 OK\r\n{framing}"));
+        let body = vec![b'x'; SIZE];
+        thread::scope(|scope| {
+            scope.spawn(|| scene.exchange.try_send(&body));
+            let deadline = scene.drain();
+            scene.exchange.end();
+            at_the_deadline(deadline);
+        });
+        scene.client.end();
+        let rest = &scene.client.unread;
+        assert!(rest.len() < SIZE && !rest.ends_with(b"0\r\n\r\n"));
         scene.ended_with("drain_deadline_mid_body", (1, 0));
     }
 }

@@ -201,6 +201,13 @@ fn where_no_route_leads_is_404_and_the_connection_goes_on() {
     assert_eq!(response.text().lines().count(), 1);
     assert_eq!(client.get("/api").status, 200);
     assert_eq!(tidegate.logged("/x")["code"], "no_route");
+    // Only where nothing more is on its way: nobody knows whether a body follows that was not asked for.
+    client.send("PUT /y HTTP/1.1\r\nHost: s\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n");
+    let response = client.response();
+    assert_eq!(
+        (response.status, response.head.field("connection")),
+        (404, Some("close"))
+    );
 }
 
 #[test]

@@ -100,6 +100,12 @@ impl Exchange {
         (&*self.stream).write_all(bytes.as_ref()).unwrap();
     }
 
+    /// Sends these bytes, or as many of them as are taken before the connection ends.
+    pub(crate) fn try_send(&self, bytes: &[u8]) {
+        // How it ends is told by `end`.
+        let _ = (&*self.stream).write_all(bytes);
+    }
+
     /// Sends a chunk of a body.
     #[track_caller]
     pub(crate) fn chunk(&self, data: &str) {

@@ -11,7 +11,7 @@ use crate::http1::{Chunk, Chunks, End, Inbox};
 /// How every HTTP/2 client begins (RFC 9113, section 3.4).
 pub(in crate::server) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// So much of what precedes a body: `HTTP/1.1 100 Continue` (RFC 9110, section 10.1.1).
+/// What a client that waits for it is told before it sends a body (RFC 9110, section 10.1.1).
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// What has come of a connection.
@@ -191,6 +191,10 @@ impl Intake {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::Wake;
+
     use super::*;
 
     /// What the first bytes say, with each byte that comes.
@@ -224,6 +228,23 @@ mod tests {
                 assert_eq!(said, expected, "{come} bytes of {text:?}");
             }
         }
+    }
+
+    #[test]
+    fn tells_whoever_reads_when_it_closes() {
+        struct Told(AtomicBool);
+        impl Wake for Told {
+            fn wake(self: Arc<Self>) {
+                self.0.store(true, Ordering::Relaxed);
+            }
+        }
+        let told = Arc::new(Told(AtomicBool::new(false)));
+        let mut intake = Intake::new(false);
+        intake.begin(Rest::Sized(3), false);
+        intake.wait(&Waker::from(told.clone()));
+        assert!(!intake.is_closed() && !told.0.load(Ordering::Relaxed));
+        intake.close();
+        assert!(intake.is_closed() && told.0.load(Ordering::Relaxed));
     }
 
     #[test]
