@@ -4,9 +4,12 @@
 //! has drained it or the limit is over since the first. Everything else is allowed at once: other pods, other verbs, a pod
 //! that is on its way out already, a deletion by force, a rehearsal (`dryRun`). What cannot be understood is no reason to
 //! refuse either: the webhook fails open.
+//!
+//! The API server calls any replica. One that drains a pod because another was called notes it, too, so that whichever is
+//! called next goes on where the first has begun.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Json;
@@ -26,9 +29,28 @@ use super::{Admin, api};
 use crate::control::PodName;
 use crate::drain::Cause;
 
-/// The pods that are kept from going, and since when.
+/// The pods that are kept from going, by `NAMESPACE/NAME`.
 #[derive(Debug, Clone, Default)]
-pub struct Admissions(Arc<Mutex<HashMap<String, Instant>>>);
+pub struct Admissions(Arc<Mutex<HashMap<String, Kept>>>);
+
+/// A pod that is kept from going.
+#[derive(Debug)]
+struct Kept {
+    /// Its deletion was refused for the first time, here or elsewhere.
+    since: Instant,
+    /// Its endpoints: a pod of the same name has others (P8).
+    ids: BTreeSet<String>,
+}
+
+/// How often a pod's deletion has been asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    First,
+    /// Again; the first time was then.
+    Since(Instant),
+    /// Too many others are kept.
+    TooMany,
+}
 
 /// What the API server asks, as far as it matters.
 #[derive(Debug, Deserialize)]
@@ -173,39 +195,72 @@ async fn refusal(admin: &Admin, pod: &str, limit: Duration) -> Option<String> {
     if answer.drained && answer.serves_nothing() {
         return None;
     }
-    let now = Instant::now();
-    let mut asked = admin
-        .admissions
-        .0
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
-    let Some(first) = asked.get(pod).copied() else {
-        asked.retain(|_, first| now < *first + limit + MEMORY);
-        if asked.len() >= ASKED_MAX {
-            return None;
+    let ids: Vec<&str> = answer.endpoints().collect();
+    let reason = answer.reason.as_deref().unwrap_or_default();
+    let since = match admin.admissions.ask(pod, &ids, limit) {
+        Asked::TooMany => return None,
+        Asked::First => {
+            info!(
+                pod,
+                reason, "a deletion is refused: the pod is drained first"
+            );
+            return Some(format!(
+                "tidegate drains pod {pod} first ({reason}): try again, for at most {} s",
+                limit.as_secs_f32()
+            ));
         }
-        asked.insert(pod.to_owned(), now);
-        let reason = answer.reason.unwrap_or_default();
-        info!(
-            pod,
-            reason, "a deletion is refused: the pod is drained first"
-        );
-        return Some(format!(
-            "tidegate drains pod {pod} first ({reason}): try again, for at most {} s",
-            limit.as_secs_f32()
-        ));
+        Asked::Since(since) => since,
     };
-    let left = (first + limit).saturating_duration_since(now);
+    let left = (since + limit).saturating_duration_since(Instant::now());
     if answer.drained || left.is_zero() {
-        // A pod of the same name begins anew.
-        asked.remove(pod);
+        admin.admissions.forget(pod);
         return None;
     }
-    let reason = answer.reason.unwrap_or_default();
     Some(format!(
         "tidegate drains pod {pod} ({reason}): try again, for at most {} s",
         left.as_secs_f32()
     ))
+}
+
+impl Admissions {
+    /// Another replica was asked about a pod with these endpoints, and has it drained here, too.
+    pub(super) fn note(&self, pod: &str, ids: &[&str], limit: Duration) {
+        // One of which nothing is known yet is told of again.
+        if !ids.is_empty() {
+            self.ask(pod, ids, limit);
+        }
+    }
+
+    fn ask(&self, pod: &str, ids: &[&str], limit: Duration) -> Asked {
+        let mut kept = self.lock();
+        if let Some(kept) = kept.get_mut(pod) {
+            let is_same = |id: &&str| kept.ids.is_empty() || kept.ids.contains(*id);
+            if ids.iter().all(is_same) {
+                kept.ids.extend(ids.iter().map(|&id| id.to_owned()));
+                return Asked::Since(kept.since);
+            }
+            kept.since = Instant::now();
+            kept.ids = ids.iter().map(|&id| id.to_owned()).collect();
+            return Asked::First;
+        }
+        let now = Instant::now();
+        kept.retain(|_, kept| now < kept.since + limit + MEMORY);
+        if kept.len() >= KEPT_MAX {
+            return Asked::TooMany;
+        }
+        let ids = ids.iter().map(|&id| id.to_owned()).collect();
+        kept.insert(pod.to_owned(), Kept { since: now, ids });
+        Asked::First
+    }
+
+    fn forget(&self, pod: &str) {
+        self.lock().remove(pod);
+    }
+
+    /// A panic while it was locked would have left nothing half-done.
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Kept>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 async fn ask(admin: &Admin, pod: &str) -> api::HookAnswer {
@@ -224,7 +279,7 @@ const ANSWER: Duration = Duration::from_secs(1);
 /// After its limit a pod that nobody deleted is forgotten, and begins anew.
 const MEMORY: Duration = Duration::from_secs(600);
 /// Pods that are kept from going at once; more may go.
-const ASKED_MAX: usize = 4096;
+const KEPT_MAX: usize = 4096;
 
 #[cfg(test)]
 mod tests {
@@ -238,6 +293,32 @@ mod tests {
         });
         change(&mut request);
         serde_json::from_value::<Request>(request).unwrap().wish()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_refusal_counts_for_a_pod_and_not_for_the_next_of_its_name() {
+        let limit = Duration::from_secs(30);
+        let kept = Admissions::default();
+        let first = Instant::now();
+        assert_eq!(kept.ask("shop/web-0", &["u1"], limit), Asked::First);
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert_eq!(kept.ask("shop/web-0", &["u1"], limit), Asked::Since(first));
+        assert_eq!(kept.ask("shop/web-0", &[], limit), Asked::Since(first));
+        // Known by nobody yet, then by its endpoints.
+        kept.note("shop/web-1", &[], limit);
+        assert_eq!(kept.ask("shop/web-1", &[], limit), Asked::First);
+        let known = kept.ask("shop/web-1", &["u2"], limit);
+        assert_eq!(known, Asked::Since(Instant::now()));
+        // Another life.
+        assert_eq!(kept.ask("shop/web-0", &["u3"], limit), Asked::First);
+        // Noted because another replica was asked.
+        let noted = Instant::now();
+        kept.note("shop/web-2", &["u4"], limit);
+        tokio::time::advance(limit + MEMORY - Duration::from_secs(1)).await;
+        assert_eq!(kept.ask("shop/web-2", &["u4"], limit), Asked::Since(noted));
+        tokio::time::advance(Duration::from_secs(2)).await;
+        kept.note("shop/web-3", &["u5"], limit);
+        assert_eq!(kept.lock().len(), 1, "the others are forgotten");
     }
 
     #[test]

@@ -144,8 +144,13 @@ impl HookAnswer {
     /// Whether nobody knows an endpoint of that pod.
     #[must_use]
     pub fn serves_nothing(&self) -> bool {
-        let mut replicas = self.replicas.iter();
-        replicas.all(|replica| replica.endpoints.is_empty())
+        self.endpoints().next().is_none()
+    }
+
+    /// The ids of its endpoints, by whichever replica knows them; one may come several times.
+    pub fn endpoints(&self) -> impl Iterator<Item = &str> {
+        let all = self.replicas.iter().flat_map(|one| &one.endpoints);
+        all.map(|endpoint| &*endpoint.id)
     }
 }
 

@@ -18,6 +18,7 @@ use super::replicas::Question;
 use super::{Admin, api};
 use crate::control::{DrainRequest, PodAnswer, PodName, PodRequest};
 use crate::drain::Cause;
+use crate::endpoint::EndpointKey;
 
 /// Alive.
 pub(super) async fn healthz(State(admin): State<Admin>) -> Result<Response, Refusal> {
@@ -158,7 +159,15 @@ pub(super) async fn hook(State(admin): State<Admin>, uri: Uri) -> Result<Respons
                 .map(Into::into)
                 .collect(),
         };
-        hook_here(&admin, request).await?
+        let refused = refused_elsewhere(&request);
+        let answer = hook_here(&admin, request).await?;
+        let limit = admin.settings.borrow().webhook;
+        if let (Some((pod, seen)), Some(limit)) = (refused, limit) {
+            let seen = seen.iter().map(EndpointKey::as_str);
+            let ids: Vec<&str> = answer.endpoints().chain(seen).collect();
+            admin.admissions.note(&pod, &ids, limit);
+        }
+        answer
     } else {
         let file = admin.settings.borrow().hook_token_file.clone();
         let question = Question {
@@ -171,6 +180,16 @@ pub(super) async fn hook(State(admin): State<Admin>, uri: Uri) -> Result<Respons
         question.ask(&*admin.others, Instant::now() + limit).await
     };
     Ok(Json(answer).into_response())
+}
+
+/// The pod whose deletion another replica's webhook has refused, and the endpoints that it knows.
+fn refused_elsewhere(request: &PodRequest) -> Option<(String, Vec<EndpointKey>)> {
+    match &request.pod {
+        PodName::Name(pod) if request.cause == Cause::Webhook => {
+            Some((pod.clone(), request.elsewhere.clone()))
+        }
+        _ => None,
+    }
 }
 
 /// This replica's own answer.

@@ -128,6 +128,17 @@ impl StreamClient {
         (Self::over(wire), chosen)
     }
 
+    /// The same with the server of this name, or why there is no handshake.
+    pub(crate) fn tls_as(
+        name: &'static str,
+        address: SocketAddr,
+        ca: &str,
+        offers: &[&str],
+    ) -> io::Result<(Self, Option<String>)> {
+        let (wire, chosen) = Wire::try_tls_as(name, address, ca, offers)?;
+        Ok((Self::over(wire), chosen))
+    }
+
     fn over(io: Wire) -> Self {
         Self {
             io,

@@ -35,7 +35,17 @@ impl Wire {
         address: SocketAddr,
         ca: &str,
         offers: &[&str],
-    ) -> std::io::Result<(Self, Option<String>)> {
+    ) -> io::Result<(Self, Option<String>)> {
+        Self::try_tls_as("shop.test", address, ca, offers)
+    }
+
+    /// The same with the server of this name.
+    pub(super) fn try_tls_as(
+        name: &'static str,
+        address: SocketAddr,
+        ca: &str,
+        offers: &[&str],
+    ) -> io::Result<(Self, Option<String>)> {
         let mut roots = RootCertStore::empty();
         roots
             .add(CertificateDer::from_pem_slice(ca.as_bytes()).unwrap())
@@ -44,7 +54,7 @@ impl Wire {
             .with_root_certificates(roots)
             .with_no_client_auth();
         config.alpn_protocols = offers.iter().map(|it| it.as_bytes().to_vec()).collect();
-        let name = ServerName::try_from("shop.test").unwrap();
+        let name = ServerName::try_from(name).unwrap();
         let mut tls = ClientConnection::new(Arc::new(config), name).unwrap();
         let mut tcp = connect(address);
         while tls.is_handshaking() {

@@ -7,6 +7,7 @@ mod pods;
 mod rollouts;
 mod scale;
 mod trust;
+mod webhook;
 mod writes;
 
 use std::time::Duration;
@@ -15,7 +16,7 @@ use rustix::process::Signal;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::support::{Endpoint, SLACK, Setup, Tidegate, eventually};
+use crate::support::{Client, Endpoint, Exchange, SLACK, Setup, Tidegate, eventually};
 use api::{Api, Streams};
 
 const READY: &str = r#"{ "ready": true, "serving": true, "terminating": false }"#;
@@ -33,13 +34,34 @@ fn setup_of(api: &Api, source: &str, rest: &str) -> Setup {
             "listeners: [{{ name: http, address: \"127.0.0.1:0\" }}]\n\
              routes: [{{ service: web }}]\n\
              services: [{{ name: web, source: {{ kubernetes: {{ namespace: shop, service: web, port: http, {source} }} }} }}]\n\
-             admin: {{ address: \"127.0.0.1:0\" }}\n\
+             admin: {{ address: \"127.0.0.1:0\", probes_address: \"127.0.0.1:0\" }}\n\
              workers: 2\n{rest}\n",
         ))
 }
 
 fn source_up(tidegate: &Tidegate) -> Option<f64> {
     tidegate.metric("tidegate_source_up{service=\"web\",source=\"kubernetes\"}")
+}
+
+/// A POST that one of all answers when it is told to: of the one that is meant.
+fn hold(tidegate: &Tidegate, at: &Endpoint, all: &[&Endpoint]) -> (Client, Exchange) {
+    for number in 0.. {
+        let path = format!("/held/{}/{number}", at.name());
+        let mut client = tidegate.connect();
+        client.send(format!(
+            "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
+        ));
+        let found = eventually("somebody has it", || {
+            all.iter().find(|one| one.paths().contains(&path))
+        });
+        let held = found.held();
+        if found.name() == at.name() {
+            return (client, held);
+        }
+        held.answer("x");
+        client.response();
+    }
+    unreachable!("one of a few endpoints is never chosen")
 }
 
 #[test]

@@ -1,15 +1,14 @@
 //! Rollouts of deployments whose application goes at once when it is told to: what their clients see without a preStop hook,
-//! with the wait (P15), and with the webhook.
+//! with the wait (P15), and with the webhook through its TLS container.
 
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-use serde_json::{Value, json};
-
 use super::api::Api;
-use super::{READY, setup_of};
-use crate::support::{Client, Endpoint, Exchange, Setup, Tidegate, binary, eventually};
+use super::webhook::{Container, Wish};
+use super::{READY, hold, setup_of};
+use crate::support::{Endpoint, Exchange, Tidegate, binary, eventually};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum How {
@@ -35,60 +34,6 @@ struct Row {
     failed: usize,
 }
 
-fn setup(api: &Api, webhook: &str) -> Setup {
-    setup_of(api, "", webhook)
-}
-
-/// Asks the webhook whether a pod may go.
-fn may_go(tidegate: &Tidegate, pod: &str, evict: bool) -> Value {
-    let (operation, sub_resource) = if evict {
-        ("CREATE", json!("eviction"))
-    } else {
-        ("DELETE", json!(null))
-    };
-    let review = json!({
-        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
-        "request": {
-            "uid": "review", "operation": operation, "namespace": "shop", "name": pod,
-            "resource": { "group": "", "version": "v1", "resource": "pods" }, "subResource": sub_resource,
-            "oldObject": { "metadata": { "name": pod, "uid": "u" } },
-        },
-    });
-    let address = tidegate.admin_address();
-    let review = review.to_string();
-    let mut client = Client::connect(address);
-    client.send(format!(
-        "POST /admission HTTP/1.1\r\nHost: {address}\r\nContent-Length: {}\r\n\r\n{review}",
-        review.len()
-    ));
-    let answer = client.response();
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    let answer: Value = serde_json::from_str(&answer.text()).unwrap();
-    assert_eq!(answer["response"]["uid"], "review");
-    answer["response"].clone()
-}
-
-/// A POST that one of all answers when it is told to: of the one that is meant.
-fn hold(tidegate: &Tidegate, at: &Endpoint, all: &[&Endpoint]) -> (Client, Exchange) {
-    for number in 0.. {
-        let path = format!("/held/{}/{number}", at.name());
-        let mut client = tidegate.connect();
-        client.send(format!(
-            "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
-        ));
-        let found = eventually("somebody has it", || {
-            all.iter().find(|one| one.paths().contains(&path))
-        });
-        let held = found.held();
-        if found.name() == at.name() {
-            return (client, held);
-        }
-        held.answer("x");
-        client.response();
-    }
-    unreachable!("one of a few endpoints is never chosen")
-}
-
 /// Sends one POST after the other. Returns how many, and how many failed.
 fn load(tidegate: &Tidegate, stop: &AtomicBool, sent: &AtomicUsize) -> (usize, usize) {
     let (mut client, mut requests, mut failed) = (tidegate.connect(), 0, 0);
@@ -110,7 +55,8 @@ fn rollout(how: How) -> Row {
     let [a, b, c, d] = ["a", "b", "c", "d"].map(Endpoint::start);
     api.set(&a, READY);
     api.set(&b, READY);
-    let tidegate = setup(&api, "webhook: { limit: 20s }").start();
+    let tidegate = setup_of(&api, "", "webhook: { limit: 20s }").start();
+    let webhook = Container::before(&tidegate);
     tidegate.is("b", "ready");
     let (stop, sent) = (AtomicBool::new(false), AtomicUsize::new(0));
     let mut row = Row {
@@ -133,7 +79,7 @@ fn rollout(how: How) -> Row {
             eventually("requests go on", || {
                 (sent.load(Ordering::Relaxed) > before + 20).then_some(())
             });
-            may_end(how, &tidegate, &leaves, held);
+            may_end(how, &tidegate, &webhook, &leaves, held);
             // The application goes; its slice tells of it only then.
             let name = leaves.name().to_owned();
             drop(leaves);
@@ -158,7 +104,7 @@ fn rollout(how: How) -> Row {
 }
 
 /// What happens between the deletion of a pod and its application's end, while it has a request in flight.
-fn may_end(how: How, tidegate: &Tidegate, leaves: &Endpoint, held: Exchange) {
+fn may_end(how: How, tidegate: &Tidegate, webhook: &Container, leaves: &Endpoint, held: Exchange) {
     let name = leaves.name();
     let pod = format!("pod-{name}");
     match how {
@@ -176,15 +122,11 @@ fn may_end(how: How, tidegate: &Tidegate, leaves: &Endpoint, held: Exchange) {
             assert!(hook.wait().unwrap().success());
         }
         How::Webhook => {
-            let first = may_go(tidegate, &pod, false);
-            assert_eq!(
-                (&first["allowed"], &first["status"]["code"]),
-                (&false.into(), &409.into())
-            );
+            assert!(!webhook.allows(&pod, Wish::Delete));
             tidegate.is(name, "draining");
             held.answer("done");
             eventually("it may go", || {
-                (may_go(tidegate, &pod, false)["allowed"] == true).then_some(())
+                webhook.allows(&pod, Wish::Delete).then_some(())
             });
         }
     }
@@ -213,61 +155,4 @@ fn three_rollouts_in_one_table() {
     // What it had in flight, if nothing else.
     assert!(rows[0].failed >= 2, "{rows:?}");
     assert_eq!((rows[1].failed, rows[2].failed), (0, 0), "{rows:?}");
-}
-
-#[test]
-fn the_webhook_holds_what_serves_here_until_it_is_drained_or_the_limit_is_over() {
-    let api = Api::start();
-    let (a, b) = (Endpoint::start("a"), Endpoint::start("b"));
-    api.set(&a, READY);
-    api.set(&b, READY);
-    let tidegate = setup(&api, "webhook: { limit: 2s }").start();
-    tidegate.is("b", "ready");
-    assert_eq!(
-        may_go(&tidegate, "pod-of-somebody-else", false)["allowed"],
-        true
-    );
-    let (mut client, held) = hold(&tidegate, &a, &[&a, &b]);
-    let first = may_go(&tidegate, "pod-a", true);
-    assert_eq!(
-        (&first["allowed"], &first["status"]["code"]),
-        (&false.into(), &429.into())
-    );
-    assert!(
-        first["status"]["message"]
-            .as_str()
-            .unwrap()
-            .contains("shop/pod-a"),
-        "{first}"
-    );
-    let again = may_go(&tidegate, "pod-a", true);
-    assert_eq!(again["allowed"], false, "it has work in flight: {again}");
-    eventually("the limit is over", || {
-        (may_go(&tidegate, "pod-a", true)["allowed"] == true).then_some(())
-    });
-    held.answer("a");
-    client.response();
-    let report = tidegate.report("a");
-    assert_eq!(
-        (&report["cause"], &report["outcome"]),
-        (&"webhook".into(), &"clean".into())
-    );
-    // Idle: refused once, and then it may go.
-    let c = Endpoint::start("c");
-    api.set(&c, READY);
-    tidegate.is("c", "ready");
-    assert_eq!(may_go(&tidegate, "pod-b", false)["allowed"], false);
-    assert_eq!(may_go(&tidegate, "pod-b", false)["allowed"], true);
-}
-
-#[test]
-fn there_is_no_webhook_unless_it_is_asked_for() {
-    let api = Api::start();
-    let a = Endpoint::start("a");
-    api.set(&a, READY);
-    let tidegate = setup(&api, "").start();
-    assert_eq!(tidegate.admin("POST", "/admission").status, 404);
-    let with = setup(&api, "webhook: { limit: 2s }").start();
-    assert_eq!(with.admin("POST", "/admission").status, 400, "no review");
-    assert_eq!(with.admin("GET", "/admission").status, 405);
 }
