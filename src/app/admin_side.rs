@@ -5,9 +5,10 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tracing::{error, info};
 
+use super::App;
 use super::inherited::{Kind, Set};
 use super::peers::Others;
-use super::{App, scrape};
+use super::scrape::Scrape;
 use crate::admin::{self, Admin, Listener, Until};
 use crate::config::Config;
 use crate::net::Address;
@@ -26,18 +27,24 @@ impl App {
         let last_reload = self.last_reload.clone();
         let losses = self.log.as_ref().map(AccessLog::losses).unwrap_or_default();
         let rates = admin::Rates::default();
+        let scrape = Scrape::new(
+            &self.metrics,
+            &self.handle,
+            &self.mail,
+            losses,
+            rates.clone(),
+            &self.in_force.config().admin,
+        );
+        let house = scrape.clone().keep_house(self.stop.clone());
+        self.tasks.spawn_local(house);
         let admin = Admin {
             handle: self.handle.clone(),
             probes: self.probes.clone(),
             settings,
-            metrics: scrape::scraper(
-                &self.metrics,
-                &self.handle,
-                &self.mail,
-                losses,
-                rates.clone(),
-                &self.in_force.config().admin,
-            ),
+            metrics: Arc::new(move || {
+                let scrape = scrape.clone();
+                Box::pin(async move { scrape.text().await })
+            }),
             config: Arc::new(move || {
                 last_reload
                     .lock()

@@ -4,18 +4,20 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 use crate::admin;
-use crate::control::{Handle, ServiceView, State};
+use crate::control::{Handle, ServiceView, State, Totals};
 use crate::pool::Census;
-use crate::telemetry::{Losses, Metrics};
+use crate::telemetry::{Gone, Losses, Metrics};
 use crate::worker::Mail;
 
 /// What a scrape needs.
 #[derive(Clone)]
-struct Scrape {
+pub(super) struct Scrape {
     metrics: Arc<Metrics>,
     handle: Handle,
     mail: Vec<mpsc::WeakSender<Mail>>,
@@ -26,79 +28,76 @@ struct Scrape {
 
 /// How long a worker may take to add up what it has counted; its numbers are then missing from this scrape.
 const REPORT: Duration = Duration::from_millis(500);
-
-/// A function that makes the text of a scrape.
-pub(super) fn scraper(
-    metrics: &Arc<Metrics>,
-    handle: &Handle,
-    mail: &[mpsc::Sender<Mail>],
-    losses: Losses,
-    rates: admin::Rates,
-    settings: &admin::Settings,
-) -> Arc<dyn Fn() -> BoxFuture<'static, String> + Send + Sync> {
-    let scrape = Scrape {
-        metrics: metrics.clone(),
-        handle: handle.clone(),
-        // Weak: the mailboxes close when the process has left, and a scrape must not hold them open.
-        mail: mail.iter().map(mpsc::Sender::downgrade).collect(),
-        losses,
-        rates,
-        per_endpoint: settings.per_endpoint_metrics,
-    };
-    Arc::new(move || {
-        let scrape = scrape.clone();
-        Box::pin(async move { scrape.text().await })
-    })
-}
+/// How often what is gone is swept without a scrape.
+const SWEEP: Duration = Duration::from_secs(60);
 
 impl Scrape {
-    async fn text(&self) -> String {
-        let census = self.census().await;
-        let mut services = Vec::new();
-        for totals in self.handle.totals().await.unwrap_or_default() {
-            let states: Vec<_> = State::ALL
-                .iter()
-                .zip(totals.states)
-                .map(|(state, count)| (state.as_str(), count))
-                .collect();
-            let name = totals.service.as_str();
-            self.metrics
-                .set_service(name, &states, totals.in_flight, totals.source_age);
-            let Census { idle, busy } = census.get(name).copied().unwrap_or_default();
-            self.metrics.set_upstream_connections(name, idle, busy);
-            services.push(totals.service);
+    pub(super) fn new(
+        metrics: &Arc<Metrics>,
+        handle: &Handle,
+        mail: &[mpsc::Sender<Mail>],
+        losses: Losses,
+        rates: admin::Rates,
+        settings: &admin::Settings,
+    ) -> Self {
+        Self {
+            metrics: metrics.clone(),
+            handle: handle.clone(),
+            // Weak: the mailboxes close when the process has left, and a scrape must not hold them open.
+            mail: mail.iter().map(mpsc::Sender::downgrade).collect(),
+            losses,
+            rates,
+            per_endpoint: settings.per_endpoint_metrics,
         }
-        if self.per_endpoint {
-            // Their series go with the endpoint, and only this process knows when its own is gone.
-            for service in self.handle.alone().services().await.unwrap_or_default() {
-                self.endpoints(&service);
-            }
-        }
-        self.metrics.access_log_lost(self.losses.count());
-        for (kind, count) in self.rates.refused() {
-            self.metrics.admin_calls_refused(kind, count);
-        }
-        self.metrics.text()
     }
 
-    /// The newest life speaks for its key; the work of older ones is added.
-    fn endpoints(&self, service: &ServiceView) {
-        let mut in_flight: HashMap<&str, u64> = HashMap::new();
-        for endpoint in &service.endpoints {
-            *in_flight.entry(endpoint.key.as_str()).or_default() += endpoint.in_flight;
+    /// Sweeps once in a while what nobody scrapes (P12).
+    pub(super) async fn keep_house(self, stop: CancellationToken) {
+        while stop.run_until_cancelled(sleep(SWEEP)).await.is_some() {
+            if self.metrics.has_gone() {
+                self.sweep().await;
+            }
         }
-        for endpoint in service.endpoints.iter().rev() {
-            let states: Vec<_> = State::ALL
-                .iter()
-                .map(|state| (state.as_str(), *state == endpoint.state))
-                .collect();
-            let key = endpoint.key.as_str();
-            self.metrics.set_endpoint(
-                service.name.as_str(),
-                key,
-                &states,
-                in_flight.get(key).copied().unwrap_or(0),
-            );
+    }
+
+    /// The text.
+    pub(super) async fn text(&self) -> String {
+        let found = self.look().await;
+        let metrics = self.metrics.clone();
+        let text = move || {
+            found.enter(&metrics);
+            metrics.text()
+        };
+        // It fails only with the process.
+        spawn_blocking(text).await.unwrap_or_default()
+    }
+
+    async fn sweep(&self) {
+        let found = self.look().await;
+        let metrics = self.metrics.clone();
+        // It fails only with the process.
+        let _ = spawn_blocking(move || found.enter(&metrics)).await;
+    }
+
+    /// Looks at what is there: what the thread that closes gates has to say, and no more.
+    async fn look(&self) -> Found {
+        // First what is gone: what comes back after that is found below.
+        let gone = self.metrics.take_gone();
+        let census = self.census().await;
+        let services = self.handle.totals().await.unwrap_or_default();
+        let endpoints = if self.per_endpoint {
+            // Their series go with the endpoint, and only this process knows when its own is gone.
+            self.handle.alone().services().await.unwrap_or_default()
+        } else {
+            Vec::new()
+        };
+        Found {
+            gone,
+            census,
+            services,
+            endpoints,
+            lost: self.losses.count(),
+            refused: self.rates.refused(),
         }
     }
 
@@ -121,5 +120,59 @@ impl Scrape {
             }
         }
         all
+    }
+}
+
+/// What a scrape has found; it becomes series on another thread, since it can be much.
+struct Found {
+    gone: Gone,
+    census: HashMap<String, Census>,
+    services: Vec<Totals>,
+    endpoints: Vec<ServiceView>,
+    lost: u64,
+    refused: [(&'static str, u64); 2],
+}
+
+impl Found {
+    fn enter(mut self, metrics: &Metrics) {
+        for totals in &self.services {
+            let states: Vec<_> = State::ALL
+                .iter()
+                .zip(totals.states)
+                .map(|(state, count)| (state.as_str(), count))
+                .collect();
+            let name = totals.service.as_str();
+            metrics.set_service(name, &states, totals.in_flight, totals.source_age);
+            let Census { idle, busy } = self.census.get(name).copied().unwrap_or_default();
+            metrics.set_upstream_connections(name, idle, busy);
+            self.gone.keep_service(name);
+        }
+        for service in &self.endpoints {
+            enter_endpoints(service, metrics, &mut self.gone);
+        }
+        metrics.access_log_lost(self.lost);
+        for (kind, count) in self.refused {
+            metrics.admin_calls_refused(kind, count);
+        }
+        metrics.sweep(&self.gone);
+    }
+}
+
+/// The newest life speaks for its key; the work of older ones is added.
+fn enter_endpoints(service: &ServiceView, metrics: &Metrics, gone: &mut Gone) {
+    let name = service.name.as_str();
+    let mut in_flight: HashMap<&str, u64> = HashMap::new();
+    for endpoint in &service.endpoints {
+        *in_flight.entry(endpoint.key.as_str()).or_default() += endpoint.in_flight;
+    }
+    for endpoint in service.endpoints.iter().rev() {
+        let states: Vec<_> = State::ALL
+            .iter()
+            .map(|state| (state.as_str(), *state == endpoint.state))
+            .collect();
+        let key = endpoint.key.as_str();
+        let in_flight = in_flight.get(key).copied().unwrap_or(0);
+        metrics.set_endpoint(name, key, &states, in_flight);
+        gone.keep_endpoint(name, key);
     }
 }

@@ -8,5 +8,5 @@ mod sink;
 
 pub use access::{AccessLog, AccessLogEnd, Client, Record, Try};
 pub use log::Format;
-pub use metrics::{Metrics, WorkerMetrics};
+pub use metrics::{Gone, Metrics, WorkerMetrics};
 pub use sink::Losses;
