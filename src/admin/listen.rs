@@ -7,12 +7,10 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
-use std::task::{Context, Poll};
 
 use rustix::fs::Mode;
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::either::Either;
 
 use crate::net::Address;
 
@@ -211,80 +209,20 @@ pub(super) enum Accepting {
 impl Accepting {
     pub(super) async fn accept(&self) -> io::Result<Socket> {
         match self {
-            Self::Tcp(listener) => listener.accept().await.map(|(tcp, _)| Socket::Tcp(tcp)),
-            Self::Unix(listener) => listener.accept().await.map(|(unix, _)| Socket::Unix(unix)),
+            Self::Tcp(listener) => listener.accept().await.map(|(tcp, _)| Either::Left(tcp)),
+            Self::Unix(listener) => listener.accept().await.map(|(unix, _)| Either::Right(unix)),
         }
     }
 }
 
 /// A connection.
-#[derive(Debug)]
-pub(super) enum Socket {
-    Tcp(tokio::net::TcpStream),
-    Unix(tokio::net::UnixStream),
-}
+pub(super) type Socket = Either<tokio::net::TcpStream, tokio::net::UnixStream>;
 
-impl Socket {
-    pub(super) fn into_descriptor(self) -> io::Result<OwnedFd> {
-        match self {
-            Self::Tcp(tcp) => tcp.into_std().map(Into::into),
-            Self::Unix(unix) => unix.into_std().map(Into::into),
-        }
-    }
-}
-
-impl AsyncRead for Socket {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(tcp) => Pin::new(tcp).poll_read(cx, buf),
-            Self::Unix(unix) => Pin::new(unix).poll_read(cx, buf),
-        }
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(tcp) => Pin::new(tcp).poll_write(cx, buf),
-            Self::Unix(unix) => Pin::new(unix).poll_write(cx, buf),
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(tcp) => Pin::new(tcp).poll_write_vectored(cx, bufs),
-            Self::Unix(unix) => Pin::new(unix).poll_write_vectored(cx, bufs),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(tcp) => Pin::new(tcp).poll_flush(cx),
-            Self::Unix(unix) => Pin::new(unix).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
-            Self::Unix(unix) => Pin::new(unix).poll_shutdown(cx),
-        }
+/// Its descriptor, taken off the runtime.
+pub(super) fn into_descriptor(socket: Socket) -> io::Result<OwnedFd> {
+    match socket {
+        Either::Left(tcp) => tcp.into_std().map(Into::into),
+        Either::Right(unix) => unix.into_std().map(Into::into),
     }
 }
 

@@ -106,7 +106,7 @@ async fn connection(
     until: Until,
 ) -> Result<(), hyper::Error> {
     let mut local = None;
-    if let Socket::Tcp(stream) = &stream {
+    if let Socket::Left(stream) = &stream {
         // A socket that takes no options still works; a client that does not take its answer is given up by the system.
         let _ = stream.set_nodelay(true);
         let _ = SockRef::from(stream).set_tcp_user_timeout(Some(UNREAD_MAX));

@@ -15,7 +15,7 @@ use rustix::io::{DupFlags, dup3};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tracing::warn;
 
-use super::listen::Socket;
+use super::listen::{Socket, into_descriptor};
 
 /// The spare descriptors of a listener. Each is one of a socket that nobody can reach.
 #[derive(Debug)]
@@ -109,7 +109,7 @@ impl Lent {
 impl Drop for Lent {
     fn drop(&mut self) {
         if let Some(stream) = self.stream.take()
-            && let Ok(descriptor) = stream.into_descriptor()
+            && let Ok(descriptor) = into_descriptor(stream)
         {
             self.spares.take_back(descriptor);
         }
@@ -196,12 +196,12 @@ mod tests {
         let mut client = TcpStream::connect(address).await.unwrap();
         let (accepted, _) = listener.accept().await.unwrap();
         assert!(spares.with(Vec::pop).is_some());
-        drop(Lent::new(Socket::Tcp(accepted), spares.clone()));
+        drop(Lent::new(Socket::Left(accepted), spares.clone()));
         assert!(!spares.lacks());
         assert_eq!(client.read(&mut [0]).await.unwrap(), 0, "it is closed");
         let mut client = TcpStream::connect(address).await.unwrap();
         let (accepted, _) = listener.accept().await.unwrap();
-        drop(Lent::new(Socket::Tcp(accepted), spares.clone()));
+        drop(Lent::new(Socket::Left(accepted), spares.clone()));
         assert_eq!(
             spares.with(|kept| kept.len()),
             KEPT_MAX,
