@@ -17,10 +17,10 @@ pub struct Inbox {
 }
 
 const ASK_MIN: usize = 4 * 1024;
-const ASK_MAX: usize = 64 * 1024;
+const ASK_MAX: usize = 256 * 1024;
 
-/// A buffer up to this size stays with an idle connection for a moment.
-const KEPT_MAX: usize = 16 * 1024;
+/// A buffer up to this size stays with an idle connection for a moment. A larger one is soon somebody else's.
+const KEPT_MAX: usize = 4 * 1024;
 
 impl Default for Inbox {
     fn default() -> Self {
@@ -41,7 +41,19 @@ impl Inbox {
         most: usize,
         is_first: bool,
     ) -> Poll<usize> {
-        self.bytes.reserve(self.ask.min(most));
+        let ask = self.ask.min(most);
+        if !self.bytes.try_reclaim(ask) {
+            if self.bytes.is_empty() {
+                // What waits needs no buffer, and one that has just been written out is still in the processor's caches.
+                if !stream.holds_back() {
+                    ready!(stream.poll_readable(cx));
+                }
+                // Growing it would make it as much larger as has been taken off its front.
+                self.bytes = BytesMut::with_capacity(ask);
+            } else {
+                self.bytes.reserve(ask);
+            }
+        }
         let room = self.bytes.capacity() - self.bytes.len();
         let stream = Pin::new(stream);
         let read = ready!(tokio_util::io::poll_read_buf(stream, cx, &mut self.bytes)).unwrap_or(0);

@@ -45,7 +45,7 @@ pub(super) struct Watched {
 }
 
 /// So much of a request is read at a time.
-const READ_MAX: usize = 64 * 1024;
+const READ_MAX: usize = 256 * 1024;
 
 impl Watched {
     /// `unclear`: its first bytes say what is spoken; otherwise that is known.

@@ -89,7 +89,8 @@ enum Body {
     UntilClose,
 }
 
-const READ_MAX: usize = 64 * 1024;
+/// So much of an answer is read at a time, and waits where the client takes nothing.
+const READ_MAX: usize = 256 * 1024;
 
 /// What a stream of an HTTP/2 client holds of its answer while the window is closed: as much as a frame takes.
 const READ_OF_MANY: usize = 16 * 1024;
@@ -225,6 +226,9 @@ impl Connection {
             let small = written.min(self.out.len());
             self.out.advance(small);
             self.large.advance(written - small);
+            if self.large.is_empty() {
+                self.large = Bytes::new();
+            }
         }
         if self.stream.holds_back() {
             return Pin::new(&mut self.stream).poll_flush(cx);

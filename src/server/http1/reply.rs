@@ -193,6 +193,9 @@ impl Out {
             let small = written.min(self.small.len());
             self.small.advance(small);
             self.large.advance(written - small);
+            if self.large.is_empty() {
+                self.large = Bytes::new();
+            }
         }
     }
 }
