@@ -31,7 +31,7 @@ pub(super) struct Account {
     pub(super) bytes_out: u64,
     reason: Option<&'static str>,
     code: Option<&'static str>,
-    line: Option<Line>,
+    line: Line,
     ended: bool,
 }
 
@@ -55,7 +55,7 @@ impl Account {
             bytes_out: 0,
             reason: None,
             code: None,
-            line: Some(Line::of(parts)),
+            line: Line::of(parts),
             ended: false,
         }
     }
@@ -66,16 +66,12 @@ impl Account {
     }
 
     pub(super) fn routed_by(&mut self, target: &Target) {
-        if let Some(line) = &mut self.line {
-            line.routed_by(target);
-        }
+        self.line.routed_by(target);
     }
 
     /// The request may last: what its head came in is let go.
     pub(super) fn keep(&mut self) {
-        if let Some(line) = &mut self.line {
-            line.keep();
-        }
+        self.line.keep();
     }
 
     pub(super) fn service(&mut self, service: &Service) {
@@ -157,9 +153,8 @@ impl Account {
         if success && self.proxy.rng.borrow_mut().f64() >= self.proxy.sample.get() {
             return;
         }
-        let Some(line) = self.line.take() else { return };
-        let (method, told) = line.tell();
-        self.proxy.log.put(Record {
+        let (method, told) = self.line.tell();
+        self.proxy.log.put(&Record {
             time: SystemTime::now(),
             client: self.client,
             method: Some(method),
@@ -169,10 +164,10 @@ impl Account {
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
             duration: took,
-            listener: listener.clone(),
-            service: self.service.take(),
-            last: self.last.take(),
-            tries: std::mem::take(&mut self.tries),
+            listener,
+            service: self.service.as_deref(),
+            last: self.last.as_ref(),
+            tries: &self.tries,
             reason: self.reason,
             code: self.code,
             trace_id: told.trace_id,

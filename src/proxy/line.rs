@@ -24,7 +24,7 @@ enum Text {
         routed_by: Option<RoutedBy>,
         traceparent: Option<HeaderValue>,
     },
-    Own(Box<Told>),
+    Own(Box<Kept>),
 }
 
 /// Where the authority stands that the request was routed by.
@@ -36,13 +36,21 @@ enum RoutedBy {
 
 /// The texts of a line.
 #[derive(Debug, Default)]
-pub(super) struct Told {
+pub(super) struct Told<'l> {
     /// The path and the query, as they came.
-    pub(super) path: Box<str>,
+    pub(super) path: &'l str,
     /// What it was routed by.
-    pub(super) authority: Option<Box<str>>,
+    pub(super) authority: Option<&'l str>,
     /// The trace of a `traceparent` (W3C Trace Context).
-    pub(super) trace_id: Option<Box<str>>,
+    pub(super) trace_id: Option<&'l str>,
+}
+
+/// The same, of a request that lasts.
+#[derive(Debug)]
+struct Kept {
+    path: Box<str>,
+    authority: Option<Box<str>>,
+    trace_id: Option<Box<str>>,
 }
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -70,29 +78,37 @@ impl Line {
     /// The request may last: from here on nothing is kept for the line but the line.
     pub(super) fn keep(&mut self) {
         if let Text::Shared { .. } = &self.text {
-            self.text = Text::Own(Box::new(self.text.told()));
+            let told = self.text.told();
+            let kept = Kept {
+                path: told.path.into(),
+                authority: told.authority.map(Into::into),
+                trace_id: told.trace_id.map(Into::into),
+            };
+            self.text = Text::Own(Box::new(kept));
         }
     }
 
     /// The method and the texts.
-    pub(super) fn tell(self) -> (Method, Told) {
-        let told = match self.text {
-            Text::Own(told) => *told,
-            shared => shared.told(),
-        };
-        (self.method, told)
+    pub(super) fn tell(&self) -> (&Method, Told<'_>) {
+        (&self.method, self.text.told())
     }
 }
 
 impl Text {
-    fn told(&self) -> Told {
-        let Self::Shared {
-            uri,
-            routed_by,
-            traceparent,
-        } = self
-        else {
-            return Told::default();
+    fn told(&self) -> Told<'_> {
+        let (uri, routed_by, traceparent) = match self {
+            Self::Own(kept) => {
+                return Told {
+                    path: &kept.path,
+                    authority: kept.authority.as_deref(),
+                    trace_id: kept.trace_id.as_deref(),
+                };
+            }
+            Self::Shared {
+                uri,
+                routed_by,
+                traceparent,
+            } => (uri, routed_by, traceparent),
         };
         let path = uri.path_and_query();
         let authority = match routed_by {
@@ -102,16 +118,16 @@ impl Text {
             None => None,
         };
         Told {
-            path: path.map_or("", http::uri::PathAndQuery::as_str).into(),
-            authority: authority.map(Into::into),
+            path: path.map_or("", http::uri::PathAndQuery::as_str),
+            authority,
             trace_id: traceparent.as_ref().and_then(trace_id),
         }
     }
 }
 
-fn trace_id(traceparent: &HeaderValue) -> Option<Box<str>> {
+fn trace_id(traceparent: &HeaderValue) -> Option<&str> {
     let id = traceparent.to_str().ok()?.split('-').nth(1)?;
-    (id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit())).then(|| id.into())
+    (id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit())).then_some(id)
 }
 
 #[cfg(test)]
@@ -132,11 +148,8 @@ mod tests {
                 line.keep();
             }
             let (method, told) = line.tell();
-            assert_eq!((method, &*told.path), (Method::PUT, "/a?b"));
-            assert_eq!(
-                (told.authority, told.trace_id.as_deref()),
-                (None, Some(TRACE))
-            );
+            assert_eq!((method, told.path), (&Method::PUT, "/a?b"));
+            assert_eq!((told.authority, told.trace_id), (None, Some(TRACE)));
         }
     }
 

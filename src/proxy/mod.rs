@@ -58,7 +58,7 @@ use crate::net::Network;
 use crate::pool::Pool;
 use crate::pool::h1::Length;
 use crate::snapshot::{Reader, Service};
-use crate::telemetry::{AccessLog, WorkerMetrics};
+use crate::telemetry::{WorkerLog, WorkerMetrics};
 use account::Account;
 use admit::Attempt;
 use change::Change;
@@ -78,7 +78,7 @@ pub struct Proxy {
     reader: RefCell<Reader>,
     rng: RefCell<fastrand::Rng>,
     metrics: WorkerMetrics,
-    log: AccessLog,
+    log: Rc<WorkerLog>,
     sample: Cell<f64>,
     /// The other workers, to be asked for room under a limit.
     neighbours: Vec<mpsc::Sender<Plea>>,
@@ -115,7 +115,7 @@ pub struct Belongings {
     /// Its counters.
     pub metrics: WorkerMetrics,
     /// Where its records go.
-    pub log: AccessLog,
+    pub log: Rc<WorkerLog>,
     /// The other workers.
     pub neighbours: Vec<mpsc::Sender<Plea>>,
 }

@@ -62,7 +62,7 @@ impl Proxy {
         let listener = &downstream.entrance.listener;
         self.metrics
             .request(listener, "", status.as_u16(), Duration::ZERO);
-        self.log.put(Record {
+        self.log.put(&Record {
             time: SystemTime::now(),
             client: Client {
                 ip: downstream.client.ip(),
@@ -75,10 +75,10 @@ impl Proxy {
             bytes_in: 0,
             bytes_out: 0,
             duration: Duration::ZERO,
-            listener: listener.clone(),
+            listener,
             service: None,
             last: None,
-            tries: Vec::new(),
+            tries: &[],
             reason: Some(reason),
             code: Some(code),
             trace_id: None,

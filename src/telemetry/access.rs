@@ -1,31 +1,39 @@
-//! The access log: one event for each request, on stdout, formatted and written off the workers (P13).
+//! The access log: one event for each request, on stdout (P13).
+//!
+//! A worker turns its records into lines where they arise, and hands the lines over by the page, to a thread that writes
+//! them. A record handed over by itself, to be turned into a line there, would cost more than the line: an allocation that
+//! is freed by another core, and counts of references that both cores write to.
 
+use std::cell::RefCell;
 use std::fmt::{self, Write as _};
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::{Method, StatusCode};
+use tokio::sync::Notify;
 
-use super::json;
+use super::json::{self, Second};
 use super::log::Format;
-use super::sink::{Drainpipe, Losses, Render, Sink};
+use super::sink::{Drainpipe, Losses, Sink, at_once};
 use crate::endpoint::Endpoint;
 
 /// What is known of a request when it has ended.
-#[derive(Debug)]
-pub struct Record {
+#[derive(Debug, Clone, Copy)]
+pub struct Record<'a> {
     /// When it ended.
     pub time: SystemTime,
     /// Who sent it.
     pub client: Client,
     /// Its method; none when no head could be read.
-    pub method: Option<Method>,
+    pub method: Option<&'a Method>,
     /// Its host.
-    pub authority: Option<Box<str>>,
+    pub authority: Option<&'a str>,
     /// Its path and query.
-    pub path: Option<Box<str>>,
+    pub path: Option<&'a str>,
     /// The status answered; none when the client was gone before.
     pub status: Option<StatusCode>,
     /// Bytes of its body.
@@ -35,19 +43,19 @@ pub struct Record {
     /// From its head to the end of the response.
     pub duration: Duration,
     /// The listener it came by.
-    pub listener: Arc<str>,
+    pub listener: &'a str,
     /// The service it was routed to.
-    pub service: Option<Arc<str>>,
+    pub service: Option<&'a str>,
     /// The last attempt.
-    pub last: Option<Try>,
+    pub last: Option<&'a Try>,
     /// The attempts before it.
-    pub tries: Vec<Try>,
+    pub tries: &'a [Try],
     /// Why tidegate answered itself, or ended it.
     pub reason: Option<&'static str>,
     /// The termination code of drain.md, or of the failure.
     pub code: Option<&'static str>,
     /// Of its `traceparent`.
-    pub trace_id: Option<Box<str>>,
+    pub trace_id: Option<&'a str>,
 }
 
 /// Who sent a request: the peer, or whom a trusted proxy in front names, without a port.
@@ -85,10 +93,10 @@ pub struct Try {
     pub reason: Option<&'static str>,
 }
 
-/// Where workers put their records.
+/// Where the lines of all workers go.
 #[derive(Debug, Clone)]
 pub struct AccessLog {
-    sink: Option<Sink<Record>>,
+    out: Option<(Sink, Format)>,
 }
 
 /// The end of the access log, for whoever waits for the last line.
@@ -97,6 +105,29 @@ pub struct AccessLogEnd {
     pipe: Drainpipe,
 }
 
+/// Where a worker puts its records. What it still has is handed over when it is dropped.
+#[derive(Debug)]
+pub struct WorkerLog {
+    out: Option<(Sink, Format)>,
+    page: RefCell<Page>,
+    /// A page has been begun.
+    begun: Notify,
+}
+
+/// Lines on their way to the thread that writes them.
+#[derive(Debug, Default)]
+struct Page {
+    text: Vec<u8>,
+    lines: u64,
+    second: Second,
+}
+
+/// A page is full then.
+const PAGE: usize = 64 * 1024;
+
+/// A page that does not become full is handed over after this time.
+const PAGE_TIME: Duration = Duration::from_millis(5);
+
 impl AccessLog {
     /// A log that writes to `out`.
     ///
@@ -104,38 +135,89 @@ impl AccessLog {
     /// When its thread cannot be started.
     pub fn start(
         format: Format,
-        out: impl Write + Send + 'static,
+        out: impl Write + AsFd + Send + 'static,
     ) -> std::io::Result<(Self, AccessLogEnd)> {
-        let render: Render<Record> = match format {
-            Format::Json => Box::new(|record, buffer| json::write(&record, buffer)),
-            Format::Text => Box::new(|record, buffer| text(&record, buffer)),
-        };
-        let (sink, pipe) = Sink::start("tidegate-access", out, render)?;
-        Ok((Self { sink: Some(sink) }, AccessLogEnd { pipe }))
+        let at_once = at_once(&out);
+        let (sink, pipe) = Sink::start("tidegate-access", out, at_once)?;
+        let out = Some((sink, format));
+        Ok((Self { out }, AccessLogEnd { pipe }))
     }
 
     /// A log that nobody reads.
     #[must_use]
     pub fn none() -> Self {
-        Self { sink: None }
+        Self { out: None }
     }
 
-    /// Hands a record over.
-    pub fn put(&self, record: Record) {
-        if let Some(sink) = &self.sink {
-            sink.put(record);
-        }
+    /// A worker's part.
+    #[must_use]
+    pub fn worker(self) -> Rc<WorkerLog> {
+        Rc::new(WorkerLog {
+            out: self.out,
+            page: RefCell::default(),
+            begun: Notify::new(),
+        })
     }
 
     /// Lines lost because the log could not be written fast enough.
     #[must_use]
     pub fn losses(&self) -> Losses {
-        self.sink.as_ref().map(Sink::losses).unwrap_or_default()
+        let out = self.out.as_ref();
+        out.map(|(sink, _)| sink.losses()).unwrap_or_default()
+    }
+}
+
+impl WorkerLog {
+    /// Writes a record down.
+    pub fn put(&self, record: &Record<'_>) {
+        let Some((_, format)) = &self.out else { return };
+        let full = {
+            let page = &mut *self.page.borrow_mut();
+            match format {
+                Format::Json => json::write(record, &mut page.second, &mut page.text),
+                Format::Text => text(record, &mut page.text),
+            }
+            page.lines += 1;
+            if page.lines == 1 {
+                self.begun.notify_one();
+            }
+            page.text.len() >= PAGE
+        };
+        if full {
+            self.hand_over();
+        }
+    }
+
+    /// Hands pages over that do not become full, for as long as it is polled.
+    pub async fn run(self: Rc<Self>) {
+        loop {
+            self.begun.notified().await;
+            tokio::time::sleep(PAGE_TIME).await;
+            self.hand_over();
+        }
+    }
+
+    fn hand_over(&self) {
+        let page = &mut *self.page.borrow_mut();
+        if let Some((sink, _)) = &self.out
+            && page.lines > 0
+        {
+            // A copy is as long as its text, and the worker goes on with the same memory.
+            sink.put(page.text.as_slice().into(), page.lines);
+            page.text.clear();
+            page.lines = 0;
+        }
+    }
+}
+
+impl Drop for WorkerLog {
+    fn drop(&mut self) {
+        self.hand_over();
     }
 }
 
 impl AccessLogEnd {
-    /// Waits for the last line, for so long at the most; every [`AccessLog`] has to be dropped before. Returns how many
+    /// Waits for the last line, for so long at the most; every [`AccessLog`] and [`WorkerLog`] has to be dropped before. Returns how many
     /// lines are lost, or may be.
     #[must_use]
     pub fn finish(self, limit: Duration) -> u64 {
@@ -144,10 +226,10 @@ impl AccessLogEnd {
 }
 
 /// A line for people.
-fn text(record: &Record, buffer: &mut Vec<u8>) {
-    let method = record.method.as_ref().map_or("-", Method::as_str);
-    let authority = record.authority.as_deref().unwrap_or("-");
-    let path = printable(record.path.as_deref().unwrap_or("-"));
+fn text(record: &Record<'_>, buffer: &mut Vec<u8>) {
+    let method = record.method.map_or("-", Method::as_str);
+    let authority = record.authority.unwrap_or("-");
+    let path = printable(record.path.unwrap_or("-"));
     let mut out = String::new();
     // Writing into a string cannot fail.
     let _ = write!(
@@ -161,7 +243,7 @@ fn text(record: &Record, buffer: &mut Vec<u8>) {
         None => write!(out, "-"),
     };
     let _ = write!(out, " {:.1}ms", record.duration.as_secs_f64() * 1e3);
-    if let (Some(service), Some(last)) = (&record.service, &record.last) {
+    if let (Some(service), Some(last)) = (record.service, record.last) {
         let _ = write!(out, " {service}/{}", last.endpoint.about().key.as_str());
     }
     let attempts = record.tries.len() + usize::from(record.last.is_some());
@@ -188,4 +270,62 @@ fn printable(text: &str) -> String {
             }
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(path: &str) -> Record<'_> {
+        Record {
+            time: SystemTime::UNIX_EPOCH,
+            client: Client {
+                ip: [127, 0, 0, 1].into(),
+                port: None,
+            },
+            method: Some(&Method::GET),
+            authority: None,
+            path: Some(path),
+            status: Some(StatusCode::OK),
+            bytes_in: 0,
+            bytes_out: 0,
+            duration: Duration::ZERO,
+            listener: "http",
+            service: None,
+            last: None,
+            tries: &[],
+            reason: None,
+            code: None,
+            trace_id: None,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn hands_a_page_over_when_it_is_full_or_late_or_the_last() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let (log, end) = AccessLog::start(Format::Json, file.reopen().unwrap()).unwrap();
+        let worker = log.worker();
+        let waiting = || worker.page.borrow().lines;
+        let long = "/".repeat(PAGE / 4);
+        for _ in 0..3 {
+            worker.put(&record(&long));
+        }
+        assert_eq!(waiting(), 3);
+        worker.put(&record(&long));
+        assert_eq!(waiting(), 0, "full");
+        worker.put(&record("/late"));
+        let run = tokio::time::timeout(PAGE_TIME * 2, worker.clone().run());
+        assert!(run.await.is_err());
+        assert_eq!(waiting(), 0, "late");
+        worker.put(&record("/last"));
+        drop(worker);
+        assert_eq!(end.finish(Duration::from_secs(10)), 0);
+        let text = std::fs::read_to_string(file.path()).unwrap();
+        let paths = text.lines().map(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            line["path"].as_str().unwrap().to_owned()
+        });
+        let expected = [&*long, &long, &long, &long, "/late", "/last"];
+        assert_eq!(paths.collect::<Vec<_>>(), expected);
+    }
 }

@@ -9,7 +9,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
-use super::sink::{Drainpipe, Sink};
+use super::sink::{Drainpipe, Sink, at_once};
 
 /// How lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,12 +44,8 @@ pub fn start(format: Format, filter: &str) -> Result<(LogEnd, Level), String> {
         format!("log filter {filter:?}: {wrong}; as `info` or `tidegate=debug`")
     })?;
     let (filter, handle) = reload::Layer::new(filter);
-    let (sink, pipe) = Sink::start(
-        "tidegate-log",
-        io::stderr(),
-        Box::new(|line: Vec<u8>, buffer| buffer.extend(line)),
-    )
-    .map_err(|error| format!("the log's thread cannot be started: {error}"))?;
+    let (sink, pipe) = Sink::start("tidegate-log", io::stderr(), at_once(&io::stderr()))
+        .map_err(|error| format!("the log's thread cannot be started: {error}"))?;
     let registry = tracing_subscriber::registry().with(filter);
     let layer = tracing_subscriber::fmt::layer().with_writer(Lines { sink });
     let started = match format {
@@ -105,13 +101,13 @@ impl LogEnd {
 /// Makes a writer for each event, which hands the finished line over.
 #[derive(Debug, Clone)]
 struct Lines {
-    sink: Sink<Vec<u8>>,
+    sink: Sink,
 }
 
 /// One event's line.
 #[derive(Debug)]
 struct LineWriter {
-    sink: Sink<Vec<u8>>,
+    sink: Sink,
     line: Vec<u8>,
 }
 
@@ -140,7 +136,7 @@ impl Write for LineWriter {
 impl Drop for LineWriter {
     fn drop(&mut self) {
         if !self.line.is_empty() {
-            self.sink.put(std::mem::take(&mut self.line));
+            self.sink.put(std::mem::take(&mut self.line).into(), 1);
         }
     }
 }

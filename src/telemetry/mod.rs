@@ -6,7 +6,7 @@ pub mod log;
 mod metrics;
 mod sink;
 
-pub use access::{AccessLog, AccessLogEnd, Client, Record, Try};
+pub use access::{AccessLog, AccessLogEnd, Client, Record, Try, WorkerLog};
 pub use log::Format;
 pub use metrics::{Gone, Metrics, WorkerMetrics};
 pub use sink::Losses;

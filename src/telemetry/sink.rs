@@ -3,24 +3,31 @@
 //! Lines go into a bounded queue. When it is full they are lost and counted: traffic never waits for its log.
 
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// How to turn a record into bytes.
-pub(super) type Render<T> = Box<dyn Fn(T, &mut Vec<u8>) + Send>;
+use rustix::fs::{FileType, Stat, fstat};
 
 /// The queue of a writing thread.
 #[derive(Debug)]
-pub(super) struct Sink<T> {
+pub(super) struct Sink {
     /// Boxed, as the queue takes the room for all that it may hold when it is made.
-    queue: SyncSender<Box<T>>,
+    queue: SyncSender<Box<Lines>>,
     counts: Arc<Counts>,
 }
 
-/// What has become of the records.
+/// Whole lines, each with its end.
+#[derive(Debug)]
+struct Lines {
+    text: Box<[u8]>,
+    count: u64,
+}
+
+/// What has become of the lines.
 #[derive(Debug, Default)]
 struct Counts {
     put: AtomicU64,
@@ -28,7 +35,7 @@ struct Counts {
     lost: AtomicU64,
 }
 
-impl<T> Clone for Sink<T> {
+impl Clone for Sink {
     fn clone(&self) -> Self {
         Self {
             queue: self.queue.clone(),
@@ -46,20 +53,20 @@ pub(super) struct Drainpipe {
     _stop: SyncSender<()>,
 }
 
-/// Records that may wait.
-const QUEUE_MAX: usize = 65_536;
+/// Lines that may wait.
+const WAITING_MAX: u64 = 65_536;
 
-/// After each write the thread naps this long, so that a busy worker does not pay for waking it on every line.
-const NAP: Duration = Duration::from_millis(2);
+/// After each write the thread naps this long: to wake it for every page costs more than to write the page.
+const NAP: Duration = Duration::from_millis(5);
 
-impl<T: Send + 'static> Sink<T> {
-    /// Starts the thread.
+impl Sink {
+    /// Starts the thread. It writes at most so many bytes at a time, if the lines allow.
     pub(super) fn start(
         name: &str,
         out: impl Write + Send + 'static,
-        render: Render<T>,
+        at_once: usize,
     ) -> std::io::Result<(Self, Drainpipe)> {
-        let (queue, records) = sync_channel(QUEUE_MAX);
+        let (queue, lines) = sync_channel(WAITING_MAX as usize);
         let counts = Arc::new(Counts::default());
         let (stop, stopped) = sync_channel::<()>(0);
         let (finished, done) = sync_channel(1);
@@ -67,7 +74,7 @@ impl<T: Send + 'static> Sink<T> {
         let thread = std::thread::Builder::new()
             .name(name.into())
             .spawn(move || {
-                write_all(&records, &stopped, out, &render, &shared);
+                write_all(&lines, &stopped, (out, at_once), &shared);
                 // Nobody may be waiting for it.
                 let _ = finished.send(());
             })?;
@@ -80,16 +87,20 @@ impl<T: Send + 'static> Sink<T> {
         Ok((Self { queue, counts }, pipe))
     }
 
-    /// Hands a record over, or counts it as lost.
-    pub(super) fn put(&self, record: T) {
+    /// Hands so many lines over, or counts them as lost.
+    pub(super) fn put(&self, text: Box<[u8]>, count: u64) {
+        let counts = &self.counts;
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         // Counted first, so that `flush` never believes that everything is written too early.
-        self.counts.put.fetch_add(1, Ordering::Relaxed);
-        if self.queue.try_send(Box::new(record)).is_err() {
-            self.counts.lost.fetch_add(1, Ordering::Relaxed);
+        let before = counts.put.fetch_add(count, Ordering::Relaxed);
+        let waiting = before.saturating_sub(read(&counts.written) + read(&counts.lost));
+        let lines = Box::new(Lines { text, count });
+        if waiting >= WAITING_MAX || self.queue.try_send(lines).is_err() {
+            counts.lost.fetch_add(count, Ordering::Relaxed);
         }
     }
 
-    /// Records lost so far, and from now on.
+    /// Lines lost so far, and from now on.
     pub(super) fn losses(&self) -> Losses {
         Losses {
             counts: self.counts.clone(),
@@ -97,14 +108,14 @@ impl<T: Send + 'static> Sink<T> {
     }
 }
 
-/// How many records were lost; knows it without keeping the queue open.
+/// How many lines were lost; knows it without keeping the queue open.
 #[derive(Debug, Clone, Default)]
 pub struct Losses {
     counts: Arc<Counts>,
 }
 
 impl Losses {
-    /// Records lost so far.
+    /// Lines lost so far.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.counts.lost.load(Ordering::Relaxed)
@@ -126,7 +137,7 @@ impl Drainpipe {
     }
 
     /// Waits until everything is written, for so long at the most. All [`Sink`]s have to be dropped before.
-    /// Returns how many records are lost or, when the time is over, may still be.
+    /// Returns how many lines are lost or, when the time is over, may still be.
     pub(super) fn finish(mut self, limit: Duration) -> u64 {
         if self.done.recv_timeout(limit).is_ok()
             && let Some(thread) = self.thread.take()
@@ -139,24 +150,23 @@ impl Drainpipe {
     }
 }
 
-fn write_all<T>(
-    records: &Receiver<Box<T>>,
+fn write_all(
+    lines: &Receiver<Box<Lines>>,
     nap: &Receiver<()>,
-    mut out: impl Write,
-    render: &Render<T>,
+    (mut out, at_once): (impl Write, usize),
     counts: &Counts,
 ) {
-    let mut buffer = Vec::with_capacity(64 * 1024);
-    while let Ok(first) = records.recv() {
-        let mut count = 1;
-        render(*first, &mut buffer);
+    let mut buffer = Vec::with_capacity(128 * 1024);
+    while let Ok(first) = lines.recv() {
+        let mut count = first.count;
+        buffer.extend_from_slice(&first.text);
         while buffer.len() < 48 * 1024
-            && let Ok(next) = records.try_recv()
+            && let Ok(next) = lines.try_recv()
         {
-            render(*next, &mut buffer);
-            count += 1;
+            buffer.extend_from_slice(&next.text);
+            count += next.count;
         }
-        let written = pieces(&buffer)
+        let written = pieces(&buffer, at_once)
             .try_for_each(|piece| out.write_all(piece))
             .and_then(|()| out.flush())
             .is_ok();
@@ -172,16 +182,26 @@ fn write_all<T>(
     }
 }
 
-/// Whole lines, as many at a time as a pipe takes in one go: during an upgrade two processes write to the same one, and
-/// nobody's line shall have another's in it. A line that is longer goes alone.
-fn pieces(mut lines: &[u8]) -> impl Iterator<Item = &[u8]> {
+/// Whole lines, as many as fit at a time. A line that does not fit goes alone.
+fn pieces(mut lines: &[u8], at_once: usize) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
-        let within = &lines[..lines.len().min(PIPE_BUF)];
+        let within = &lines[..lines.len().min(at_once)];
         let end = memchr::memrchr(b'\n', within).or_else(|| memchr::memchr(b'\n', lines));
         let (piece, rest) = lines.split_at(end.map_or(lines.len(), |end| end + 1));
         lines = rest;
         (!piece.is_empty()).then_some(piece)
     })
+}
+
+/// How much may be written to it as one: during an upgrade two processes write to the same pipe, and nobody's line shall
+/// have another's in it. What is written to a file is one anyway.
+pub(super) fn at_once(out: &impl AsFd) -> usize {
+    let is_file = |stat: Stat| FileType::from_raw_mode(stat.st_mode).is_file();
+    if fstat(out).is_ok_and(is_file) {
+        usize::MAX
+    } else {
+        PIPE_BUF
+    }
 }
 
 /// What POSIX and Linux write to a pipe as one.
@@ -206,10 +226,10 @@ mod tests {
     }
 
     #[test]
-    fn writes_whole_lines_in_pieces_that_a_pipe_takes() {
+    fn writes_whole_lines_in_pieces_that_a_pipe_takes_as_one() {
         let long = "y".repeat(PIPE_BUF);
         let text = format!("{}{long}\nend\nrest", "a line\n".repeat(1000));
-        let all: Vec<_> = pieces(text.as_bytes()).collect();
+        let all: Vec<_> = pieces(text.as_bytes(), PIPE_BUF).collect();
         assert_eq!(all.concat(), text.as_bytes());
         let (last, lines) = all.split_last().unwrap();
         assert_eq!(*last, b"rest");
@@ -219,15 +239,15 @@ mod tests {
             assert!(piece.len() <= PIPE_BUF || single);
         }
         assert!(lines.len() <= 5, "{}", lines.len());
-        assert_eq!(pieces(b"").count(), 0);
+        assert_eq!(pieces(text.as_bytes(), usize::MAX).count(), 2);
+        assert_eq!(pieces(b"", PIPE_BUF).count(), 0);
     }
 
     #[test]
     fn writes_everything_before_it_ends() {
         let out = Shared::default();
-        let render: Render<u32> = Box::new(|n, buffer| writeln!(buffer, "{n}").unwrap());
-        let (sink, pipe) = Sink::start("test", out.clone(), render).unwrap();
-        (0..10_000).for_each(|n| sink.put(n));
+        let (sink, pipe) = Sink::start("test", out.clone(), PIPE_BUF).unwrap();
+        (0..5_000).for_each(|n| sink.put(format!("{n}\n{n}\n").into_bytes().into(), 2));
         assert_eq!(sink.losses().count(), 0);
         drop(sink);
         assert_eq!(pipe.finish(Duration::from_secs(10)), 0);
@@ -259,13 +279,17 @@ mod tests {
     #[test]
     fn what_still_waits_when_the_time_is_over_may_be_lost() {
         let (unstick, stuck) = sync_channel(0);
-        let render: Render<u32> = Box::new(|n, buffer| writeln!(buffer, "{n}").unwrap());
-        let (sink, pipe) = Sink::start("test", Stuck(stuck), render).unwrap();
+        let (sink, pipe) = Sink::start("test", Stuck(stuck), PIPE_BUF).unwrap();
         let losses = sink.losses();
-        (0..100).for_each(|n| sink.put(n));
-        drop(sink);
+        (0..100).for_each(|_| sink.put((*b"line\n").into(), 1));
         assert_eq!(losses.count(), 0, "nobody knows yet");
-        assert_eq!(pipe.finish(Duration::ZERO), 100);
+        // Any number may come at once, but no more than may wait.
+        sink.put((*b"many\n").into(), WAITING_MAX);
+        assert_eq!(losses.count(), 0);
+        sink.put((*b"more\n").into(), 3);
+        assert_eq!(losses.count(), 3);
+        drop(sink);
+        assert_eq!(pipe.finish(Duration::ZERO), 103 + WAITING_MAX);
         drop(unstick);
     }
 }

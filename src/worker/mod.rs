@@ -38,7 +38,7 @@ pub struct Worker {
     pub reader: Reader,
     /// Shared counters.
     pub metrics: Arc<Metrics>,
-    /// Where its records go.
+    /// Where its lines go.
     pub log: AccessLog,
     /// What it hears.
     pub inbox: Inbox,
@@ -57,12 +57,13 @@ impl Worker {
             self.metrics.clone(),
             self.settings.seed,
         );
+        let log = self.log.worker();
         let belongings = Belongings {
             pool: pool.clone(),
             clock: clock.clone(),
             reader: self.reader,
             metrics: self.metrics.worker(),
-            log: self.log,
+            log: log.clone(),
             neighbours: self.inbox.neighbours.clone(),
         };
         let proxy = Proxy::new(self.settings, belongings);
@@ -70,6 +71,7 @@ impl Worker {
         let stop = CancellationToken::new();
         keepers.spawn_local(until(stop.clone(), clock.run()));
         keepers.spawn_local(until(stop.clone(), pool.clone().watch_idle()));
+        keepers.spawn_local(until(stop.clone(), log.run()));
         keepers.spawn_local(until(stop.clone(), thrift::give_back()));
         let duty = Duty {
             proxy,

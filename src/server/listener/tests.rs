@@ -18,7 +18,7 @@ fn entry(crowd: &Arc<Crowd>) -> Rc<Entry> {
         clock: Clock::new(),
         reader: Publisher::new().reader(),
         metrics: metrics.worker(),
-        log: AccessLog::none(),
+        log: AccessLog::none().worker(),
         neighbours: Vec::new(),
     };
     let fixed = proxy::Settings {
