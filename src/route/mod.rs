@@ -96,9 +96,11 @@ impl<T> RouteTable<T> {
     }
 
     fn find_below(&self, host: &str, ask: &Ask<'_>) -> Option<&T> {
+        if self.below.is_empty() {
+            return None;
+        }
         // Longer than the longest key cannot match, so that a host of a thousand labels costs no thousand look-ups.
         let start = match host.rmatch_indices('.').nth(self.labels_max) {
-            _ if self.labels_max == 0 => return None,
             Some((dot, _)) => dot + 1,
             None => 0,
         };
