@@ -207,7 +207,10 @@ impl Conversation<'_> {
             respond.send_reset(Reason::REFUSED_STREAM);
             return;
         };
-        self.entry.spawn(stream::serve(place, request, respond));
+        // Boxed: on its way into a task, and out of it when it is over, a future is moved half a dozen times, and this one is
+        // kilobytes.
+        self.entry
+            .spawn(Box::pin(stream::serve(place, request, respond)));
     }
 
     /// Looks at the time, now that h2 has nothing to do; but only where there is something new.
