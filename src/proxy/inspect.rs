@@ -3,7 +3,7 @@
 //! The server and h2 have parsed the head and refused broken syntax. What they leave to us is checked here: the host, one length
 //! or one plain `chunked`, and the form of the target. What is routed by is then also what is forwarded.
 
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONTENT_LENGTH, EXPECT, HOST, TE, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderValue, Method, Uri, Version};
 
@@ -113,10 +113,10 @@ pub(super) fn inspect(parts: &Parts, entrance: &Entrance) -> Result<Target, Fail
     if target_bytes > entrance.target_bytes_max {
         return Err(Failure::TargetTooLong);
     }
-    if parts.version == Version::HTTP_2 {
-        check_connection(parts)?;
-    }
     let present = Present::of(&parts.headers);
+    if parts.version == Version::HTTP_2 {
+        check_connection(parts, present)?;
+    }
     if present.transfer_encoding {
         check_framing(parts)?;
     }
@@ -305,18 +305,26 @@ fn check_framing(parts: &Parts) -> Result<(), Failure> {
 
 /// HTTP/2 has no fields for a connection, and one length at the most (RFC 9113, sections 8.2.2 and 8.1.1). h2 refuses most
 /// of it by itself; nothing depends on that.
-fn check_connection(parts: &Parts) -> Result<(), Failure> {
+fn check_connection(parts: &Parts, present: Present) -> Result<(), Failure> {
     let headers = &parts.headers;
-    let forbidden = [CONNECTION, TRANSFER_ENCODING, UPGRADE];
-    if forbidden.iter().any(|name| headers.contains_key(name))
-        || headers.contains_key("keep-alive")
-        || headers.contains_key("proxy-connection")
-        || headers.contains_key("http2-settings")
+    // Credentials for a proxy belong to one connection, too; they are allowed, and not passed on.
+    let is_forbidden = || {
+        ["keep-alive", "proxy-connection", "http2-settings"]
+            .iter()
+            .any(|name| headers.contains_key(*name))
+    };
+    if present.connection
+        || present.transfer_encoding
+        || present.upgrade
+        || present.hop_by_hop && is_forbidden()
     {
         return Err(Failure::BadRequest("HTTP/2 has no fields for a connection"));
     }
-    if headers.get_all(TE).iter().any(|te| te != "trailers") {
+    if present.te && headers.get_all(TE).iter().any(|te| te != "trailers") {
         return Err(Failure::BadRequest("te is not trailers"));
+    }
+    if !present.content_length {
+        return Ok(());
     }
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
     if let Some(first) = lengths.next() {

@@ -6,6 +6,8 @@
 use http::HeaderMap;
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, TE, TRANSFER_ENCODING, UPGRADE};
 
+use crate::http1::is_hop_by_hop;
+
 /// Whether each of these fields is there, however often.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Present {
@@ -15,6 +17,8 @@ pub(super) struct Present {
     pub(super) te: bool,
     pub(super) transfer_encoding: bool,
     pub(super) upgrade: bool,
+    /// A field that belongs to one connection only and is none of those above.
+    pub(super) hop_by_hop: bool,
     /// A field whose name has an underscore.
     pub(super) underscore: bool,
 }
@@ -30,7 +34,10 @@ impl Present {
                 TE => present.te = true,
                 TRANSFER_ENCODING => present.transfer_encoding = true,
                 UPGRADE => present.upgrade = true,
-                _ => present.underscore |= name.as_str().contains('_'),
+                _ => {
+                    present.hop_by_hop |= is_hop_by_hop(name.as_str());
+                    present.underscore |= name.as_str().contains('_');
+                }
             }
         }
         present
@@ -52,8 +59,9 @@ mod tests {
             ("te", |it| it.te),
             ("transfer-encoding", |it| it.transfer_encoding),
             ("upgrade", |it| it.upgrade),
+            ("keep-alive", |it| it.hop_by_hop),
             ("x_y", |it| it.underscore),
-        ] as [(&'static str, fn(Present) -> bool); 7];
+        ] as [(&'static str, fn(Present) -> bool); 8];
         for (name, _) in fields {
             let mut headers = HeaderMap::new();
             headers.insert("host", HeaderValue::from_static("a"));
