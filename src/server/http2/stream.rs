@@ -187,11 +187,9 @@ impl Outgoing<'_> {
         if self.place.connection.forced.get() {
             return self.reset();
         }
-        if self.stream.poll_reset(cx).is_ready() {
-            return Poll::Ready(());
-        }
         self.renew();
         loop {
+            // What is reset takes nothing more, which is noticed there.
             while !self.chunk.is_empty() {
                 match self.poll_send(cx) {
                     Poll::Ready(true) => {}
@@ -202,7 +200,10 @@ impl Outgoing<'_> {
             if self.last {
                 return Poll::Ready(());
             }
-            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+            let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
+                return self.stream.poll_reset(cx).map(drop);
+            };
+            match frame {
                 None => {
                     // Fails only when the client has gone, as below.
                     let _ = self.stream.send_data(Bytes::new(), true);
@@ -243,17 +244,19 @@ impl Outgoing<'_> {
 
     /// Sends as much as the client's windows allow. False when the client has gone.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
-        if self.stream.capacity() == 0 {
+        let mut capacity = self.stream.capacity();
+        if capacity == 0 {
             self.stream.reserve_capacity(self.chunk.len().min(AT_ONCE));
+            capacity = self.stream.capacity();
         }
-        while self.stream.capacity() == 0 {
+        while capacity == 0 {
             match ready!(self.stream.poll_capacity(cx)) {
-                Some(Ok(_)) => {}
+                Some(Ok(more)) => capacity = more,
                 Some(Err(_)) | None => return Poll::Ready(false),
             }
         }
         self.wrote = true;
-        let size = self.stream.capacity().min(self.chunk.len());
+        let size = capacity.min(self.chunk.len());
         let data = self.chunk.split_to(size);
         let is_end = self.last && self.chunk.is_empty();
         Poll::Ready(self.stream.send_data(data, is_end).is_ok())
