@@ -31,7 +31,7 @@ struct Followed {
 
 /// What a service believes of its endpoints, and shows them.
 #[derive(Debug)]
-struct Believed {
+pub(super) struct Believed {
     service: Arc<str>,
     connector: Connector,
     changes: Changes,
@@ -72,16 +72,8 @@ impl Certificates {
     }
 
     /// The files of these services are followed from now on, and of no others.
-    pub(super) fn follow_services(&self, services: &[config::Service]) {
-        let connectors = services.iter().filter_map(|service| {
-            let connector = service.settings.tls.clone()?;
-            Some(Believed {
-                service: service.settings.name.shared(),
-                changes: Changes::of(connector.files()),
-                connector,
-            })
-        });
-        self.services.replace(connectors.collect());
+    pub(super) fn follow_services(&self, services: Vec<Believed>) {
+        self.services.replace(services);
     }
 
     /// Looks at the files, for as long as it is polled.
@@ -140,6 +132,19 @@ impl Believed {
             ),
         }
     }
+}
+
+/// What these services believe of their endpoints, as its files look now.
+pub(super) fn believed(services: &[config::Service]) -> Vec<Believed> {
+    let connectors = services.iter().filter_map(|service| {
+        let connector = service.settings.tls.clone()?;
+        Some(Believed {
+            service: service.settings.name.shared(),
+            changes: Changes::of(connector.files()),
+            connector,
+        })
+    });
+    connectors.collect()
 }
 
 /// Reads what services need to speak TLS with their endpoints.

@@ -263,7 +263,7 @@ impl Bound {
             touch: None,
         };
         app.certificates
-            .follow_services(&app.in_force.config().services);
+            .follow_services(certificates::believed(&app.in_force.config().services));
         let (certificates, stop) = (app.certificates.clone(), app.stop.clone());
         app.tasks
             .spawn_local(async move { stop.run_until_cancelled(certificates.run()).await });
@@ -303,11 +303,9 @@ impl App {
     }
 
     async fn prepare(&self) {
+        let desired = desired(self.in_force.config(), self.in_force.part());
         // An error means that the writer is gone, which its own end has told.
-        let _ = self
-            .handle
-            .reload(desired(self.in_force.config(), self.in_force.part()))
-            .await;
+        let _ = self.put_in_force(desired).await;
     }
 
     async fn accept(&mut self, listeners: Vec<Listening>) {
@@ -340,8 +338,8 @@ impl App {
 }
 
 /// The services and routes of a config and of what a cluster's objects add, as the writer takes them. Of two routes that
-/// ask the same the file's is found.
-fn desired(config: &Config, part: &Part) -> Desired {
+/// ask the same the file's is found. Long work with a large config: to be done [aside](reload::aside).
+fn desired(config: &Config, part: &Part) -> Arc<Desired> {
     let service = |service: &crate::config::Service| DesiredService {
         settings: service.settings.clone(),
         source: service.source.clone(),
@@ -349,8 +347,8 @@ fn desired(config: &Config, part: &Part) -> Desired {
     let route = |route: &crate::config::Route| (route.matcher.clone(), route.action.clone());
     let services = config.services.iter().map(service);
     let routes = config.routes.iter().map(route);
-    Desired {
-        services: services.chain(part.services.iter().cloned()).collect(),
-        routes: routes.chain(part.routes.iter().cloned()).collect(),
-    }
+    Arc::new(Desired::new(
+        services.chain(part.services.iter().cloned()).collect(),
+        routes.chain(part.routes.iter().cloned()).collect(),
+    ))
 }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tracing::{error, info};
 
+use super::reload::aside;
 use super::{App, desired};
 use crate::control::EventKind;
 use crate::kubernetes::{Cluster, Known, Part, Settings};
@@ -71,8 +72,14 @@ impl App {
             return;
         }
         self.certificates.offer(self.in_force.part());
-        let desired = desired(self.in_force.config(), self.in_force.part());
-        if self.handle.reload(desired).await.is_err() {
+        let (config, part) = (self.in_force.shared(), self.in_force.part().clone());
+        let Some(desired) = aside(move || desired(&config, &part)).await else {
+            error!(
+                "taking up the cluster's objects broke down; what is known of them stays in force"
+            );
+            return;
+        };
+        if self.put_in_force(desired).await.is_err() {
             // The writer is gone, which its own end has told.
             return;
         }
@@ -99,7 +106,7 @@ impl App {
         self.certificates.offer(self.in_force.part());
         self.probes.wait_for(None);
         if let Ok(mut last) = self.last_reload.lock() {
-            last.objects = Value::Null;
+            last.objects = None;
         }
     }
 
@@ -116,7 +123,7 @@ impl App {
         self.probes.wait_for(None);
         let is_new = *part != **self.in_force.part();
         if let Ok(mut last) = self.last_reload.lock() {
-            last.objects = describe(&part);
+            last.objects = Some(part.clone());
         }
         self.in_force.set_part(part);
         is_new || is_first
@@ -124,7 +131,7 @@ impl App {
 }
 
 /// For `/api/v1/config`.
-fn describe(part: &Arc<Part>) -> Value {
+pub(super) fn describe(part: &Part) -> Value {
     let routes = part.routes.iter();
     let certificates = part.certificates.iter().flat_map(|(listener, offers)| {
         offers.iter().map(move |offer| {

@@ -7,11 +7,12 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use super::certificates;
+use super::certificates::{self, Believed};
 use super::listeners::Change;
+use super::objects;
 use super::{App, desired};
 use crate::config::Config;
-use crate::control::EventKind;
+use crate::control::{Desired, EventKind, HandleError};
 use crate::kubernetes::Part;
 use crate::server::Plan;
 use crate::worker::Mail;
@@ -31,8 +32,8 @@ pub(super) struct LastReload {
     result: &'static str,
     at: SystemTime,
     errors: Vec<String>,
-    /// What a cluster's objects add.
-    pub(super) objects: Value,
+    /// What a cluster's objects add, described then, too.
+    pub(super) objects: Option<Arc<Part>>,
 }
 
 impl InForce {
@@ -45,6 +46,10 @@ impl InForce {
 
     pub(super) fn config(&self) -> &Config {
         &self.config
+    }
+
+    pub(super) fn shared(&self) -> Arc<Config> {
+        self.config.clone()
     }
 
     pub(super) fn part(&self) -> &Arc<Part> {
@@ -64,14 +69,14 @@ impl LastReload {
             result: "success",
             at: SystemTime::now(),
             errors: Vec::new(),
-            objects: Value::Null,
+            objects: None,
         }
     }
 
     pub(super) fn describe(&self) -> Value {
         json!({
             "config": self.config.describe(),
-            "objects": self.objects,
+            "objects": self.objects.as_deref().map(objects::describe),
             "last_reload": {
                 "result": self.result,
                 "time": humantime::format_rfc3339_millis(self.at).to_string(),
@@ -127,9 +132,26 @@ impl App {
     async fn take_up(&mut self, mut config: Config) -> Vec<String> {
         let old = self.in_force.config.clone();
         keep_what_cannot_change(&mut config, &old);
-        if let Err(error) = certificates::read_for(&config.services) {
-            return vec![format!("{}: {error:#}", config.path.display())];
-        }
+        let config = Arc::new(config);
+        let part = if config.kubernetes.is_some() {
+            self.in_force.part.clone()
+        } else {
+            Arc::default()
+        };
+        let ready = {
+            let config = config.clone();
+            aside(move || MadeReady::of(&config, &part)).await
+        };
+        let Some(ready) = ready else {
+            return vec![format!(
+                "{}: taking it up broke down",
+                config.path.display()
+            )];
+        };
+        let MadeReady { desired, believed } = match ready {
+            Ok(ready) => ready,
+            Err(error) => return vec![format!("{}: {error:#}", config.path.display())],
+        };
         let change = match Change::to(&config.listeners, &self.places, self.mail.len(), &self.room)
         {
             Ok(change) => change,
@@ -139,15 +161,11 @@ impl App {
         if config.kubernetes.is_none() {
             self.forget_part();
         }
-        if (self.handle)
-            .reload(desired(&config, &self.in_force.part))
-            .await
-            .is_err()
-        {
+        if self.put_in_force(desired).await.is_err() {
             return vec!["tidegate is leaving".into()];
         }
         self.objects.follow(&cluster, config.kubernetes.as_ref());
-        self.certificates.follow_services(&config.services);
+        self.certificates.follow_services(believed);
         let plan = Plan::new(Instant::now(), Duration::ZERO, config.shutdown.grace_period);
         self.change_listeners(change, plan).await;
         for mail in &self.mail {
@@ -163,14 +181,39 @@ impl App {
         }
         self.admin_settings
             .send_replace(Arc::new(config.admin.clone()));
-        self.in_force.config = Arc::new(config);
+        self.in_force.config = config;
         Vec::new()
+    }
+
+    /// Has the writer carry it out.
+    pub(super) async fn put_in_force(&self, desired: Arc<Desired>) -> Result<(), HandleError> {
+        let carried_out = self.handle.reload(desired.clone()).await;
+        aside(move || drop(desired)).await;
+        carried_out
+    }
+}
+
+/// Everything that a new config takes, made ready before anything changes.
+struct MadeReady {
+    desired: Arc<Desired>,
+    believed: Vec<Believed>,
+}
+
+impl MadeReady {
+    fn of(config: &Config, part: &Part) -> anyhow::Result<Self> {
+        certificates::read_for(&config.services)?;
+        Ok(Self {
+            desired: desired(config, part),
+            believed: certificates::believed(&config.services),
+        })
     }
 }
 
 /// Does what takes long with a large config on a thread of its own: the writer has this one, and a drain must not wait (P2).
 /// None when it broke down, which is a bug of ours and told by its panic.
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+pub(super) async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
     tokio::task::spawn_blocking(work).await.ok()
 }
 

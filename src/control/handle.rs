@@ -154,7 +154,7 @@ pub(crate) enum Request {
     Drains(oneshot::Sender<DrainsView>),
     Ready(oneshot::Sender<Vec<ServiceName>>),
     Totals(oneshot::Sender<Vec<Totals>>),
-    Reload(Desired, oneshot::Sender<()>),
+    Reload(Arc<Desired>, oneshot::Sender<()>),
     /// What the process after this one is to know.
     Tell(oneshot::Sender<Value>),
     HandOver(oneshot::Sender<Legacy>),
@@ -301,7 +301,7 @@ impl Handle {
     ///
     /// # Errors
     /// [`HandleError::Leaving`].
-    pub async fn reload(&self, desired: Desired) -> Result<(), HandleError> {
+    pub async fn reload(&self, desired: Arc<Desired>) -> Result<(), HandleError> {
         self.ask(|answer| Request::Reload(desired, answer)).await
     }
 

@@ -30,6 +30,7 @@ mod suspects;
 mod view;
 mod writer;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,9 +52,9 @@ pub use view::{
 pub use writer::{BuildSource, Inbox, Writer, channel};
 
 use crate::discovery;
-use crate::endpoint::EndpointId;
+use crate::endpoint::{EndpointId, ServiceName};
 use crate::route::{Action, Matcher};
-use crate::snapshot::ServiceSettings;
+use crate::snapshot::{Drafts, ServiceSettings};
 
 /// What a worker is told.
 #[derive(Debug)]
@@ -109,13 +110,30 @@ impl Drop for Confirmation {
     }
 }
 
-/// What shall be: every service and route of a config.
-#[derive(Debug, Clone, PartialEq)]
+/// What shall be: every service and route of a config. Made ready on any thread; the writer only carries it out.
+#[derive(Debug)]
 pub struct Desired {
     /// The services, in the order of the config.
-    pub services: Vec<DesiredService>,
-    /// The routes.
-    pub routes: Vec<(Matcher, Action)>,
+    services: Vec<DesiredService>,
+    /// Their names.
+    configured: HashSet<ServiceName>,
+    /// The services that some route leads to.
+    routed: HashSet<ServiceName>,
+    routes: Arc<Drafts>,
+}
+
+impl Desired {
+    /// These services and routes.
+    #[must_use]
+    pub fn new(services: Vec<DesiredService>, routes: Vec<(Matcher, Action)>) -> Self {
+        let led = routes.iter().flat_map(|(_, action)| action.services());
+        Self {
+            configured: (services.iter().map(|it| it.settings.name.clone())).collect(),
+            services,
+            routed: led.cloned().collect(),
+            routes: Arc::new(Drafts::of(routes)),
+        }
+    }
 }
 
 /// One service of a config.

@@ -264,6 +264,11 @@ impl Record {
         }
     }
 
+    /// Whether its source has neither delivered a set nor said that it cannot.
+    pub(super) fn is_unseen(&self) -> bool {
+        self.source.fresh.is_none() && self.source.fault.is_none()
+    }
+
     /// Whether nothing of it is left that anybody could ask for.
     pub(super) fn is_over(&self) -> bool {
         !self.configured && self.entries.is_empty()

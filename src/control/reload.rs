@@ -2,8 +2,14 @@
 //!
 //! New before old here, too: the sources of new services deliver their first sets before anything is routed to them, and
 //! only then do the services that lost their routes drain (P8).
+//!
+//! A config may have ten thousand services and routes, and whoever wants a drain meanwhile must not wait for all of them (P2).
+//! So a reload is carried out in slices; between two of them the loop hears everybody else. That is as good as one piece:
+//! each service is brought to its new settings by itself, the routes change all at once, and what nobody leads to any more
+//! leaves after that.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
@@ -14,63 +20,141 @@ use super::registry::{Record, Uids};
 use super::writer::Writer;
 use super::{Desired, DesiredService};
 use crate::endpoint::{EndpointKey, ServiceName};
-use crate::snapshot::Service;
+use crate::snapshot::{Routes, Service};
 
-/// A reload that waits for first sets.
+/// A reload under way.
 #[derive(Debug)]
 pub(super) struct Reload {
-    desired: Desired,
-    pub(super) until: Instant,
+    desired: Arc<Desired>,
+    stage: Stage,
+    /// How long it waits for first sets.
+    until: Instant,
+    /// Services without a first set.
+    unseen: Vec<ServiceName>,
+    /// Services that nothing led to, and that the new routes may lead to.
+    back: Vec<ServiceName>,
+    /// How many others have been heard since its last slice.
+    passed_over: usize,
     answer: Option<oneshot::Sender<()>>,
 }
 
+/// How far it has come.
+#[derive(Debug)]
+enum Stage {
+    /// Services are admitted; so many have been.
+    Admit(usize),
+    /// Until the new services have their first sets, or have not for too long.
+    Wait,
+    /// Services that are led to again begin new lives.
+    Return,
+    /// Routes are led to their services.
+    Lead(Routes),
+    /// The routes are in force. What they no longer lead to leaves; all up to this one have been looked at.
+    Leave(Option<ServiceName>),
+}
+
+/// How many services, routes or endpoints a slice looks at: a fraction of a millisecond's work.
+const SLICE: usize = 64;
+
+/// So many others may come before a slice, which must come at last.
+const PASSED_OVER_MAX: usize = 256;
+
 impl Writer {
-    /// Takes up a config. One that is still waiting is put in force as it is, before the next.
-    pub(super) fn begin_reload(&mut self, desired: Desired, answer: Option<oneshot::Sender<()>>) {
-        if let Some(earlier) = self.reload.take() {
-            self.finish_reload(earlier);
+    /// Takes up a config. One that is still under way is put in force as it is, before the next.
+    pub(super) fn begin_reload(
+        &mut self,
+        desired: Arc<Desired>,
+        answer: Option<oneshot::Sender<()>>,
+    ) {
+        let now = Instant::now();
+        if let Some(earlier) = &mut self.reload {
+            earlier.until = now;
         }
-        let first = self.services.is_empty();
-        for service in &desired.services {
-            self.admit_service(service);
+        while self.reload.is_some() {
+            self.step_reload(now);
         }
         // At the start nothing is routed yet, so there is nothing to wait for.
-        let wait = if first {
+        let wait = if self.services.is_empty() {
             std::time::Duration::ZERO
         } else {
             self.settings.first_set
         };
         self.reload = Some(Reload {
             desired,
-            until: Instant::now() + wait,
+            stage: Stage::Admit(0),
+            until: now + wait,
+            unseen: Vec::new(),
+            back: Vec::new(),
+            passed_over: 0,
             answer,
         });
     }
 
-    /// Puts a waiting config in force once its new services have their first sets, or have not for too long.
-    pub(super) fn settle_reload(&mut self, now: Instant) {
-        let waits = |reload: &Reload| {
-            let unseen = |service: &DesiredService| {
-                self.services
-                    .get(&service.settings.name)
-                    .is_some_and(|record| {
-                        record.source.fresh.is_none() && record.source.fault.is_none()
-                    })
-            };
-            now < reload.until && reload.desired.services.iter().any(unseen)
+    /// Carries out the next slice of a reload, if nobody else wants something, or somebody always does.
+    pub(super) fn go_on_with_reload(&mut self, is_quiet: bool) {
+        let Some(reload) = &mut self.reload else {
+            return;
         };
-        if self.reload.as_ref().is_some_and(|reload| !waits(reload))
-            && let Some(reload) = self.reload.take()
-        {
-            self.finish_reload(reload);
+        reload.passed_over += 1;
+        if is_quiet || !reload.is_under_way() || reload.passed_over > PASSED_OVER_MAX {
+            reload.passed_over = 0;
+            self.step_reload(Instant::now());
         }
     }
 
-    /// A service that is new, or that has changed; nothing is routed to it by this.
-    fn admit_service(&mut self, desired: &DesiredService) {
+    fn step_reload(&mut self, now: Instant) {
+        let Some(mut reload) = self.reload.take() else {
+            return;
+        };
+        let stage = std::mem::replace(&mut reload.stage, Stage::Wait);
+        let next = match stage {
+            Stage::Admit(from) => Some(self.admit_services(&mut reload, from, now)),
+            Stage::Wait => Some(self.wait_for_first_sets(&mut reload, now)),
+            Stage::Return => Some(self.come_back(&mut reload)),
+            Stage::Lead(routes) => Some(self.lead(routes)),
+            Stage::Leave(after) => self.leave(&reload.desired, after).map(Stage::Leave),
+        };
+        match next {
+            Some(stage) => self.reload = Some(Reload { stage, ..reload }),
+            None => self.finish_reload(reload),
+        }
+    }
+
+    fn admit_services(&mut self, reload: &mut Reload, from: usize, now: Instant) -> Stage {
+        let desired = reload.desired.clone();
+        let (mut at, mut cost) = (from, 0);
+        while let Some(service) = desired.services.get(at) {
+            if cost >= SLICE {
+                return Stage::Admit(at);
+            }
+            cost += self.admit_service(service, reload);
+            at += 1;
+        }
+        // There may be nothing to wait for, and then nothing would wake it.
+        self.wait_for_first_sets(reload, now)
+    }
+
+    fn wait_for_first_sets(&self, reload: &mut Reload, now: Instant) -> Stage {
+        let is_seen = |name: &ServiceName| {
+            let record = self.services.get(name);
+            record.is_none_or(|record| !record.is_unseen())
+        };
+        while reload.unseen.last().is_some_and(is_seen) {
+            reload.unseen.pop();
+        }
+        if reload.unseen.is_empty() || now >= reload.until {
+            Stage::Return
+        } else {
+            Stage::Wait
+        }
+    }
+
+    /// A service that is new, or that may have changed; nothing is routed to it by this. Returns how much was looked at.
+    fn admit_service(&mut self, desired: &DesiredService, reload: &mut Reload) -> usize {
         let name = desired.settings.name.clone();
-        if !self.services.contains_key(&name) {
+        let Some(record) = self.services.get_mut(&name) else {
             let source = self.start_source(&name, &desired.source);
+            reload.unseen.push(name.clone());
             let service = Arc::new(Service::new(desired.settings.clone(), self.workers.len()));
             let record = Record {
                 service,
@@ -86,83 +170,125 @@ impl Writer {
                 terminated: Uids::default(),
             };
             self.services.insert(name, record);
-            return;
+            return 1;
+        };
+        if !(record.routed && record.configured) && reload.desired.routed.contains(&name) {
+            reload.back.push(name.clone());
         }
-        let returns = self
-            .services
-            .get(&name)
-            .is_some_and(|record| !record.configured);
-        let differs = self
-            .services
-            .get(&name)
-            .is_some_and(|record| record.source.settings != desired.source);
-        if returns || differs {
-            let fresh = self.start_source(&name, &desired.source);
-            if let Some(record) = self.services.get_mut(&name) {
-                let old = std::mem::replace(&mut record.source, fresh);
-                old.stop.cancel();
-                // What the old source said stays until the new one has spoken; a service that returns has nothing.
-                record.source.fresh = old.fresh.filter(|_| !returns);
-            }
+        let returns = !record.configured;
+        if returns || record.source.settings != desired.source {
+            self.change_source(&name, desired, returns);
         }
         let Some(record) = self.services.get_mut(&name) else {
-            return;
+            return 1;
         };
         record.configured = true;
-        if desired.settings.health.is_none() {
+        if record.is_unseen() {
+            reload.unseen.push(name.clone());
+        }
+        let differs = *record.service.settings() != *desired.settings;
+        if desired.settings.health.is_none() && differs {
             record.stop_checks();
         }
         // What TLS is made of is read again by the newest settings alone, even when they say the same.
-        if desired.settings.tls.is_some() || *record.service.settings() != *desired.settings {
+        if differs || desired.settings.tls.is_some() {
             let tiers = record.tiers();
             record.service.publish(desired.settings.clone(), tiers);
         }
+        if !(differs || returns) {
+            return 1;
+        }
         let all: Vec<EndpointKey> = record.entries.keys().cloned().collect();
+        let looked_at = all.len();
         self.apply(&name, all, None);
+        1 + looked_at
     }
 
-    /// Publishes the routes, then drains what they no longer lead to.
-    fn finish_reload(&mut self, reload: Reload) {
-        let routed: HashSet<&ServiceName> = reload
-            .desired
-            .routes
-            .iter()
-            .flat_map(|(_, action)| action.services())
-            .collect();
-        let configured: HashSet<&ServiceName> = reload
-            .desired
-            .services
-            .iter()
-            .map(|service| &service.settings.name)
-            .collect();
-        self.come_back(&routed, &configured);
-        let find =
-            |name: &ServiceName| self.services.get(name).map(|record| record.service.clone());
-        self.publisher.publish(&reload.desired.routes, find);
-        let leaving: Vec<ServiceName> = self
-            .services
-            .keys()
-            .filter(|name| !(routed.contains(name) && configured.contains(name)))
-            .cloned()
-            .collect();
-        for name in leaving {
-            let Some(record) = self.services.get_mut(&name) else {
-                continue;
-            };
-            record.routed = routed.contains(&name);
-            record.configured = configured.contains(&name);
-            if record.configured {
-                warn!(service = %name, "no route leads to this service");
-            } else {
-                record.source.stop.cancel();
-                record.observed = Arc::default();
-                record
-                    .entries
-                    .values_mut()
-                    .for_each(|entry| entry.listed = None);
-            }
-            self.apply_all(&name);
+    fn change_source(&mut self, name: &ServiceName, desired: &DesiredService, returns: bool) {
+        let fresh = self.start_source(name, &desired.source);
+        if let Some(record) = self.services.get_mut(name) {
+            let old = std::mem::replace(&mut record.source, fresh);
+            old.stop.cancel();
+            // What the old source said stays until the new one has spoken; a service that returns has nothing.
+            record.source.fresh = old.fresh.filter(|_| !returns);
         }
+    }
+
+    /// Services that are routed again begin new lives before the routes lead there.
+    fn come_back(&mut self, reload: &mut Reload) -> Stage {
+        let mut cost = 0;
+        while let Some(name) = reload.back.pop() {
+            if let Some(record) = self.services.get_mut(&name) {
+                (record.routed, record.configured) = (true, true);
+            }
+            cost += self.apply_all(&name);
+            if cost >= SLICE {
+                return Stage::Return;
+            }
+        }
+        Stage::Lead(Routes::begin(reload.desired.routes.clone()))
+    }
+
+    /// Leads the next routes to their services; once all are led they are published.
+    fn lead(&mut self, mut routes: Routes) -> Stage {
+        let find = |name: &ServiceName| {
+            let record = self.services.get(name);
+            record.map(|record| record.service.clone())
+        };
+        if !routes.lead(SLICE, find) {
+            return Stage::Lead(routes);
+        }
+        self.publisher.publish(routes);
+        Stage::Leave(None)
+    }
+
+    /// Drains what the routes no longer lead to, from the service after this one on. None once all have been looked at.
+    fn leave(
+        &mut self,
+        desired: &Desired,
+        mut after: Option<ServiceName>,
+    ) -> Option<Option<ServiceName>> {
+        let mut cost = 0;
+        while cost < SLICE {
+            let from = after.as_ref().map_or(Unbounded, Excluded);
+            let (name, _) = self.services.range((from, Unbounded)).next()?;
+            let name = name.clone();
+            cost += 1;
+            let stands = (
+                desired.routed.contains(&name),
+                desired.configured.contains(&name),
+            );
+            if stands != (true, true) {
+                cost += self.let_go(&name, stands);
+            }
+            after = Some(name);
+        }
+        Some(after)
+    }
+
+    fn let_go(&mut self, name: &ServiceName, (routed, configured): (bool, bool)) -> usize {
+        let Some(record) = self.services.get_mut(name) else {
+            return 0;
+        };
+        if configured {
+            warn!(service = %name, "no route leads to this service");
+        }
+        if (record.routed, record.configured) == (routed, configured) {
+            return 0;
+        }
+        (record.routed, record.configured) = (routed, configured);
+        if !configured {
+            record.source.stop.cancel();
+            record.observed = Arc::default();
+            record
+                .entries
+                .values_mut()
+                .for_each(|entry| entry.listed = None);
+        }
+        self.apply_all(name)
+    }
+
+    fn finish_reload(&mut self, reload: Reload) {
         self.keep_configured();
         if let Some(answer) = reload.answer {
             // Whoever asked may have gone; the config is in force.
@@ -170,29 +296,10 @@ impl Writer {
         }
     }
 
-    /// Services that are routed again begin new lives before the routes lead there.
-    fn come_back(&mut self, routed: &HashSet<&ServiceName>, configured: &HashSet<&ServiceName>) {
-        let back: Vec<ServiceName> = self
-            .services
-            .iter()
-            .filter(|(name, record)| {
-                routed.contains(name)
-                    && configured.contains(name)
-                    && !(record.routed && record.configured)
-            })
-            .map(|(name, _)| name.clone())
-            .collect();
-        for name in back {
-            if let Some(record) = self.services.get_mut(&name) {
-                (record.routed, record.configured) = (true, true);
-            }
-            self.apply_all(&name);
-        }
-    }
-
-    fn apply_all(&mut self, name: &ServiceName) {
+    /// Brings all endpoints of a service to what is wanted of them. Returns how many there are.
+    fn apply_all(&mut self, name: &ServiceName) -> usize {
         let Some(record) = self.services.get(name) else {
-            return;
+            return 0;
         };
         if record.is_over() {
             // It never had an endpoint, or none is left: nothing has to drain.
@@ -200,9 +307,23 @@ impl Writer {
                 record.source.stop.cancel();
             }
             self.metrics.forget_service(name.as_str());
-            return;
+            return 1;
         }
         let all: Vec<EndpointKey> = record.entries.keys().cloned().collect();
+        let looked_at = all.len();
         self.apply(name, all, None);
+        looked_at
+    }
+}
+
+impl Reload {
+    /// Whether there is something to do for it now.
+    pub(super) fn is_under_way(&self) -> bool {
+        !matches!(self.stage, Stage::Wait)
+    }
+
+    /// When it goes on at the latest, while it waits.
+    pub(super) fn until(&self) -> Option<Instant> {
+        matches!(self.stage, Stage::Wait).then_some(self.until)
     }
 }

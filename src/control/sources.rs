@@ -67,18 +67,24 @@ impl Writer {
                 "a new list misses most endpoints; they are kept for a while, last in order");
         }
         let set = record.suspects.with(Instant::now());
+        if record.suspects.until().is_some() {
+            self.suspected.insert(service.clone());
+        }
         self.observed(service, &set);
     }
 
     /// What is still missing is gone now.
     pub(super) fn suspects_due(&mut self, now: Instant) {
-        let due = |(service, record): (&ServiceName, &super::registry::Record)| {
+        for service in std::mem::take(&mut self.suspected) {
+            let Some(record) = self.services.get_mut(&service) else {
+                continue;
+            };
             let is_due = record.suspects.until().is_some_and(|until| until <= now);
-            is_due.then(|| service.clone())
-        };
-        for service in self.services.iter().filter_map(due).collect::<Vec<_>>() {
-            if let Some(record) = self.services.get_mut(&service) {
-                let set = record.suspects.with(now);
+            let set = is_due.then(|| record.suspects.with(now));
+            if record.suspects.until().is_some() {
+                self.suspected.insert(service.clone());
+            }
+            if let Some(set) = set {
                 self.observed(&service, &set);
             }
         }

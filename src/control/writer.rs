@@ -71,6 +71,8 @@ pub struct Writer {
     pub(super) waiters: Vec<Waiter>,
     /// Pods that other replicas drain and that have not been seen here yet (P15).
     pub(super) expected: Uids,
+    /// Services with endpoints that a list may only have missed (P9).
+    pub(super) suspected: BTreeSet<ServiceName>,
     /// When pods are as good as dead, the earliest first.
     pub(super) pod_deadlines: BTreeSet<(Instant, ServiceName, EndpointKey)>,
     pub(super) publisher: Publisher,
@@ -140,6 +142,7 @@ impl Writer {
             heir: None,
             waiters: Vec::new(),
             expected: Uids::default(),
+            suspected: BTreeSet::new(),
             pod_deadlines: BTreeSet::new(),
             publisher,
             metrics,
@@ -175,21 +178,25 @@ impl Writer {
         let mut verdicts = Vec::new();
         loop {
             let wake = self.next_wake();
-            tokio::select! {
+            let is_quiet = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                Some(life) = self.hears.edges.recv() => self.drained(life),
-                Some(batch) = self.hears.confirmed.recv() => self.confirmed(batch),
-                Some(request) = self.hears.requests.recv() => self.request(request),
-                Some(news) = self.hears.news.recv() => self.heard(news),
+                Some(life) = self.hears.edges.recv() => { self.drained(life); false }
+                Some(batch) = self.hears.confirmed.recv() => { self.confirmed(batch); false }
+                Some(request) = self.hears.requests.recv() => { self.request(request); false }
+                Some(news) = self.hears.news.recv() => { self.heard(news); false }
                 // Many may fail at once, and that is one update.
                 _ = self.hears.verdicts.recv_many(&mut verdicts, VERDICTS_MAX) => {
                     self.judged(std::mem::take(&mut verdicts));
+                    false
                 }
-                () = sleep_until(wake) => self.timer(Instant::now()),
-            }
+                () = sleep_until(wake) => { self.timer(Instant::now()); false }
+                // Last, and after everybody else on this thread: who is in a hurry waits for one slice at the most (P2).
+                () = tokio::task::yield_now(), if self.reloads() => true,
+            };
             self.settle_waiters(Instant::now());
-            self.settle_reload(Instant::now());
+            self.send_outbox().await;
+            self.go_on_with_reload(is_quiet);
             self.send_outbox().await;
         }
         for record in self.services.values_mut() {
@@ -200,10 +207,14 @@ impl Writer {
         self.sources.wait().await;
     }
 
+    fn reloads(&self) -> bool {
+        self.reload.as_ref().is_some_and(Reload::is_under_way)
+    }
+
     fn next_wake(&self) -> Option<Instant> {
         let waiting = self.waiters.iter().filter_map(|waiter| waiter.until).min();
-        let reload = self.reload.as_ref().map(|reload| reload.until);
-        let services = self.services.values();
+        let reload = self.reload.as_ref().and_then(Reload::until);
+        let services = (self.suspected.iter()).filter_map(|name| self.services.get(name));
         let suspects = services.filter_map(|record| record.suspects.until()).min();
         let pods = self.pod_deadlines.first().map(|(at, ..)| *at);
         [self.plan.next(), waiting, reload, suspects, pods]

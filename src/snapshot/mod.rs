@@ -14,7 +14,7 @@ mod waiting;
 
 pub use affinity::{Affinity, token};
 pub use budget::RetryBudget;
-pub use routes::{Publisher, Reader, Route, Routes, Split, Way};
+pub use routes::{Drafts, Publisher, Reader, Route, Routes, Split, Way};
 pub use service::{Ask, NotChosen, Service, ServiceSnapshot, Tiers};
 pub use settings::{
     AllDraining, HealthCheck, Limits, Probe, Protocol, Retry, ServiceSettings, Timeouts,

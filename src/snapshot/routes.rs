@@ -1,4 +1,8 @@
 //! The routes, published.
+//!
+//! A config may have ten thousand of them, and whoever publishes them has gates to close. So all that says nothing of services
+//! is made ready beforehand, on any thread ([`Drafts`]); then each route is led to its services, a few at a time; and then one
+//! pointer is swapped.
 
 use std::sync::Arc;
 
@@ -6,7 +10,7 @@ use arc_swap::{ArcSwap, Cache};
 
 use super::Service;
 use crate::endpoint::ServiceName;
-use crate::route::{Action, Changes, Matcher, Redirect, RouteTable, Share, To};
+use crate::route::{Action, Ask, Changes, Matcher, Redirect, RouteTable, Share, To};
 
 /// A route, and what it does.
 #[derive(Debug)]
@@ -37,8 +41,33 @@ pub struct Split {
     shares: Box<[(u64, Option<Arc<Service>>)]>,
 }
 
+/// Routes that do not lead to services yet.
+#[derive(Debug, Default)]
+pub struct Drafts {
+    table: RouteTable<usize>,
+    routes: Vec<Draft>,
+}
+
+#[derive(Debug)]
+struct Draft {
+    label: Arc<str>,
+    to: DraftTo,
+    changes: Option<Arc<Changes>>,
+}
+
+#[derive(Debug)]
+enum DraftTo {
+    Services(Vec<Share>),
+    Redirect(Arc<Redirect>),
+}
+
 /// All routes.
-pub type Routes = RouteTable<Route>;
+#[derive(Debug, Default)]
+pub struct Routes {
+    drafts: Arc<Drafts>,
+    /// Each at the place of its draft.
+    routes: Vec<Route>,
+}
 
 /// The writer's end.
 #[derive(Debug, Clone)]
@@ -57,7 +86,7 @@ impl Publisher {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            routes: Arc::new(ArcSwap::from_pointee(RouteTable::build([]))),
+            routes: Arc::default(),
         }
     }
 
@@ -69,25 +98,75 @@ impl Publisher {
         }
     }
 
-    /// Replaces all routes at once. What leads to a service that `find` does not know leads nowhere.
-    pub fn publish(
-        &self,
-        routes: &[(Matcher, Action)],
-        find: impl Fn(&ServiceName) -> Option<Arc<Service>>,
-    ) {
-        let table = routes.iter().map(|(matcher, action)| {
+    /// Replaces all routes at once.
+    pub fn publish(&self, routes: Routes) {
+        self.routes.store(Arc::new(routes));
+    }
+}
+
+impl Drafts {
+    /// The drafts of these routes.
+    pub fn of(routes: impl IntoIterator<Item = (Matcher, Action)>) -> Self {
+        let mut drafts = Vec::new();
+        let table = RouteTable::build(routes.into_iter().map(|(matcher, action)| {
             let Action { to, changes } = action;
-            let route = Route {
+            drafts.push(Draft {
                 label: matcher.to_string().into(),
-                way: match to {
-                    To::Services(shares) => Way::to(shares, &find),
-                    To::Redirect(redirect) => Way::Redirect(Arc::new(redirect.clone())),
+                to: match to {
+                    To::Services(shares) => DraftTo::Services(shares),
+                    To::Redirect(redirect) => DraftTo::Redirect(Arc::new(redirect)),
                 },
-                changes: (!changes.is_none()).then(|| Arc::new(changes.clone())),
-            };
-            (matcher.clone(), route)
-        });
-        self.routes.store(Arc::new(RouteTable::build(table)));
+                changes: (!changes.is_none()).then(|| Arc::new(changes)),
+            });
+            (matcher, drafts.len() - 1)
+        }));
+        Self {
+            table,
+            routes: drafts,
+        }
+    }
+}
+
+impl Routes {
+    /// None of them leads anywhere yet.
+    #[must_use]
+    pub fn begin(drafts: Arc<Drafts>) -> Self {
+        Self {
+            routes: Vec::with_capacity(drafts.routes.len()),
+            drafts,
+        }
+    }
+
+    /// Leads the next ones, as many as `most`, to their services. What leads to a service that `find` does not know leads
+    /// nowhere. True once all are led.
+    pub fn lead(
+        &mut self,
+        most: usize,
+        find: impl Fn(&ServiceName) -> Option<Arc<Service>>,
+    ) -> bool {
+        let drafts = self.drafts.routes.iter();
+        let next = drafts.skip(self.routes.len()).take(most);
+        self.routes.extend(next.map(|draft| draft.lead(&find)));
+        self.routes.len() == self.drafts.routes.len()
+    }
+
+    /// Where a request goes, as [`RouteTable::find`] has it.
+    #[must_use]
+    pub fn find(&self, ask: &Ask<'_>) -> Option<&Route> {
+        self.routes.get(*self.drafts.table.find(ask)?)
+    }
+}
+
+impl Draft {
+    fn lead(&self, find: impl Fn(&ServiceName) -> Option<Arc<Service>>) -> Route {
+        Route {
+            label: self.label.clone(),
+            way: match &self.to {
+                DraftTo::Services(shares) => Way::to(shares, find),
+                DraftTo::Redirect(redirect) => Way::Redirect(redirect.clone()),
+            },
+            changes: self.changes.clone(),
+        }
     }
 }
 

@@ -120,21 +120,16 @@ impl World {
     }
 }
 
-fn desired(routes: Vec<Matcher>) -> Desired {
+fn desired(routes: Vec<Matcher>) -> Arc<Desired> {
     let name = |service: usize| ServiceName::from(&*format!("service-{service}"));
-    Desired {
-        services: (0..routes.len())
-            .map(|service| DesiredService {
-                settings: Arc::new(ServiceSettings::named(name(service))),
-                source: discovery::Settings::List(vec![address(service)]),
-            })
-            .collect(),
-        routes: routes
-            .into_iter()
-            .enumerate()
-            .map(|(service, matcher)| (matcher, name(service).into()))
-            .collect(),
-    }
+    let services = (0..routes.len()).map(|service| DesiredService {
+        settings: Arc::new(ServiceSettings::named(name(service))),
+        source: discovery::Settings::List(vec![address(service)]),
+    });
+    let services = services.collect();
+    let routes = routes.into_iter().enumerate();
+    let routes = routes.map(|(service, matcher)| (matcher, name(service).into()));
+    Arc::new(Desired::new(services, routes.collect()))
 }
 
 fn address(service: usize) -> SocketAddr {

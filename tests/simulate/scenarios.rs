@@ -7,6 +7,7 @@ mod identities;
 mod leaving;
 mod limits;
 mod relists;
+mod reloads;
 mod told;
 
 use std::time::{Duration, SystemTime};

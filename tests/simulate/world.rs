@@ -12,11 +12,13 @@ use tidegate::control::{
     self, Desired, DesiredService, DrainAnswer, DrainRequest, EventKind, Handle, HandleError,
     PodAnswer, PodName, PodRequest, Reason, State, Writer,
 };
-use tidegate::discovery::{self, Heard, Observation, Observed, ObservedState, Observer, Source};
+use tidegate::discovery::{
+    self, Fixed, Heard, Observation, Observed, ObservedState, Observer, Source,
+};
 use tidegate::drain::Cause;
-use tidegate::endpoint::EndpointKey;
+use tidegate::endpoint::{EndpointKey, ServiceName};
 use tidegate::net::{Dialer, MemoryNet};
-use tidegate::route::{Host, Matcher, Path};
+use tidegate::route::{Action, Host, Matcher, Path};
 use tidegate::server::{self, Crowd, Door, Plan, Room};
 use tidegate::snapshot::{Publisher, ServiceSettings};
 use tidegate::telemetry::{AccessLog, Metrics};
@@ -191,9 +193,12 @@ impl World {
         let (handle, inbox) = control::channel();
         let (source, heard) = mpsc::unbounded_channel();
         let heard = std::cell::Cell::new(Some(heard));
-        let build = move |_: &discovery::Settings| -> Box<dyn Source> {
-            let heard = heard.take().unwrap();
-            Box::new(Scripted { heard })
+        let build = move |settings: &discovery::Settings| -> Box<dyn Source> {
+            match (settings, heard.take()) {
+                (_, Some(heard)) => Box::new(Scripted { heard }),
+                (discovery::Settings::List(addresses), None) => Box::new(Fixed::new(addresses)),
+                (other, None) => panic!("{other:?}"),
+            }
         };
         let writer = Writer::new(
             control::Settings::default(),
@@ -237,27 +242,44 @@ impl World {
 
     /// Puts other settings in force.
     pub(crate) async fn reload(&self, settings: ServiceSettings) {
+        self.reload_among(0, settings).await;
+    }
+
+    /// The same, beside so many other services of an endpoint each, with a route to each.
+    pub(crate) async fn reload_among(&self, others: usize, settings: ServiceSettings) {
+        let other = |number: usize| ServiceName::from(&*format!("other-{number}"));
         let everything = Matcher::new(Host::Any, Path::any());
-        let desired = Desired {
-            routes: vec![(everything, settings.name.clone().into())],
-            services: vec![DesiredService {
-                settings: Arc::new(settings),
-                source: discovery::Settings::List(Vec::new()),
-            }],
+        let route = |number: usize| {
+            let host = Host::Exact(format!("{number}.example.com"));
+            (Matcher::new(host, Path::any()), other(number).into())
         };
-        self.handle.reload(desired).await.unwrap();
+        let here = std::iter::once((everything, settings.name.clone().into()));
+        let routes = here.chain((0..others).map(route)).collect();
+        let service = |number| DesiredService {
+            settings: Arc::new(ServiceSettings::named(other(number))),
+            source: discovery::Settings::List(vec![SocketAddr::from(([10, 1, 0, 1], 80))]),
+        };
+        let services = (0..others).map(service).collect();
+        self.take_up(settings, services, routes).await;
     }
 
     /// Leaves the service without a route.
     pub(crate) async fn unroute(&self, settings: ServiceSettings) {
-        let desired = Desired {
-            routes: Vec::new(),
-            services: vec![DesiredService {
-                settings: Arc::new(settings),
-                source: discovery::Settings::List(Vec::new()),
-            }],
-        };
-        self.handle.reload(desired).await.unwrap();
+        self.take_up(settings, Vec::new(), Vec::new()).await;
+    }
+
+    async fn take_up(
+        &self,
+        settings: ServiceSettings,
+        mut services: Vec<DesiredService>,
+        routes: Vec<(Matcher, Action)>,
+    ) {
+        services.push(DesiredService {
+            settings: Arc::new(settings),
+            source: discovery::Settings::List(Vec::new()),
+        });
+        let desired = Desired::new(services, routes);
+        self.handle.reload(Arc::new(desired)).await.unwrap();
     }
 
     fn did(&self, deed: Deed) {
