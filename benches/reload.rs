@@ -1,8 +1,9 @@
 //! Whether clients notice that a large config is read again: the slowest requests around a reload, beside those at rest.
 //!
 //! `cargo bench --bench reload`. Requests are due at a steady rate and timed from when they were due. Turns at rest and turns
-//! in which the config has changed and SIGHUP is sent alternate. Drains that an operator asks for in the middle of it are
-//! timed, too: they must not wait until the config is read (P2). A request that fails ends the bench.
+//! in which the config has changed and SIGHUP is sent alternate, each as often before the other as after it. Drains that an
+//! operator asks for are timed in both: they must not wait until the config is taken up (P2). A request that fails ends the
+//! bench.
 
 use std::fmt::Write as _;
 use std::io::{Write as _, stdout};
@@ -19,6 +20,7 @@ use tokio::time::Instant;
 #[expect(dead_code, reason = "each bench uses a part of it")]
 mod support;
 
+use support::endpoints::address;
 use support::load::{Load, request};
 use support::origin::Origin;
 use support::patience::until;
@@ -34,9 +36,12 @@ struct Options {
     /// Routes of the config
     #[arg(long, default_value_t = 10_000)]
     routes: usize,
-    /// Services that they lead to, of ten endpoints each
-    #[arg(long, default_value_t = 100)]
+    /// Services that they lead to
+    #[arg(long, default_value_t = 10_000)]
     services: usize,
+    /// Endpoints of each service
+    #[arg(long, default_value_t = 2)]
+    endpoints: u32,
     /// Turns of each kind
     #[arg(long, default_value_t = 10)]
     rounds: usize,
@@ -102,9 +107,10 @@ fn main() -> anyhow::Result<()> {
     writeln!(out, "tidegate  {}", tidegate::version()?)?;
     writeln!(
         out,
-        "setup     {} routes to {} services of ten endpoints; {} clients, {} requests/s; {}\n",
+        "setup     {} routes to {} services of {} endpoints; {} clients, {} requests/s; {}\n",
         options.routes,
         options.services,
+        options.endpoints,
         options.connections,
         options.rate,
         if options.unpinned {
@@ -118,70 +124,139 @@ fn main() -> anyhow::Result<()> {
     )?;
     writeln!(
         out,
-        "{:>5} {:>27}   {:>27} {:>9} {:>9} {:>9}\n{:>5} {:>8} {:>8} {:>9}   {:>8} {:>8} {:>9} {:>9} {:>9} {:>9}",
+        "{:>5} {:>47}   {:>47} {:>9} {:>9}\n{:>5} {:>9} {:>9} {:>9} {:>17}   {:>9} {:>9} {:>9} {:>17} {:>9} {:>9}",
         "",
         "at rest, ms",
         "with a reload, ms",
-        "drain",
         "worker",
         "others",
         "round",
         "p99",
         "p99.9",
         "worst",
+        "drain, worst",
         "p99",
         "p99.9",
         "worst",
-        "ms",
+        "drain, worst",
         "more, ms",
         "more, ms"
     )?;
-    let (mut worst_rest, mut worst_reload) = (Vec::new(), Vec::new());
+    let (mut rest, mut reload) = (Turns::default(), Turns::default());
     for round in 1..=options.rounds {
-        let before = Shares::of(tidegate.child.pid());
-        let mut rest = load.at_rate(options.rate, *options.turn)?;
-        let calm = Shares::of(tidegate.child.pid()).since(before);
-        stage.write(dir.path(), round)?;
-        let before = Shares::of(tidegate.child.pid());
-        let (mut reload, drain) = thread::scope(|scope| {
-            let drain = scope.spawn(|| stage.reload(&tidegate));
-            let took = load.at_rate(options.rate, *options.turn);
-            let drain = drain.join().ok().context("the reload has broken down")?;
-            anyhow::Ok((took?, drain?))
-        })
-        .with_context(|| tidegate.last_words())?;
-        let busy = Shares::of(tidegate.child.pid()).since(before);
+        let calm = |load: &mut Load| turn(load, &tidegate, &stage, None);
+        let busy = |load: &mut Load| turn(load, &tidegate, &stage, Some((dir.path(), round)));
+        let (at_rest, reloaded) = if round % 2 == 1 {
+            let at_rest = calm(&mut load);
+            (at_rest, busy(&mut load))
+        } else {
+            let reloaded = busy(&mut load);
+            (calm(&mut load), reloaded)
+        };
+        let more = |of: fn(&Shares) -> u64, reloaded: &Turn, at_rest: &Turn| {
+            (of(&reloaded.used) as f64 - of(&at_rest.used) as f64) / 1e6
+        };
+        let (mut at_rest, mut reloaded) = (at_rest?, reloaded?);
+        let workers = more(|it| it.workers, &reloaded, &at_rest);
+        let others = more(|it| it.others, &reloaded, &at_rest);
+        writeln!(
+            out,
+            "{round:>5} {}   {} {workers:>9.1} {others:>9.1}",
+            at_rest.row(),
+            reloaded.row(),
+        )?;
+        rest.add(at_rest);
+        reload.add(reloaded);
+    }
+    writeln!(out, "\nall turns together, none of whose requests failed")?;
+    for (kind, turns) in [("at rest", &mut rest), ("with a reload", &mut reload)] {
+        turns.tell(&mut out, kind)?;
+    }
+    Ok(())
+}
+
+/// What was seen in one turn, in milliseconds.
+struct Turn {
+    requests: Vec<f64>,
+    drains: Vec<f64>,
+    used: Shares,
+}
+
+impl Turn {
+    fn row(&mut self) -> String {
+        let [p99, p999, worst] =
+            [0.99, 0.999, 1.0].map(|share| quantile(&mut self.requests, share));
+        let [drain, worst_drain] = [0.5, 1.0].map(|share| quantile(&mut self.drains, share));
+        format!("{p99:>9.3} {p999:>9.3} {worst:>9.2} {drain:>8.2} {worst_drain:>8.2}")
+    }
+}
+
+/// What was seen in all turns of a kind.
+#[derive(Default)]
+struct Turns {
+    requests: Vec<f64>,
+    drains: Vec<f64>,
+    worst: Vec<f64>,
+}
+
+/// No request may be slower than this because of a reload, in milliseconds.
+const BOUND: f64 = 20.0;
+
+impl Turns {
+    fn add(&mut self, mut turn: Turn) {
+        self.worst.push(quantile(&mut turn.requests, 1.0));
+        self.requests.extend(turn.requests);
+        self.drains.extend(turn.drains);
+    }
+
+    fn tell(&mut self, out: &mut impl std::io::Write, kind: &str) -> std::io::Result<()> {
+        let [p99, p999, worst] =
+            [0.99, 0.999, 1.0].map(|share| quantile(&mut self.requests, share));
+        let slow = self.requests.iter().filter(|took| **took > BOUND).count();
+        let [drain, late, latest] = [0.5, 0.99, 1.0].map(|share| quantile(&mut self.drains, share));
+        writeln!(
+            out,
+            "{kind:14} {} requests: p99 {p99:.3} ms, p99.9 {p999:.3} ms, slowest {worst:.1} ms (of a turn {:.1} ms in the median), \
+             {slow} slower than {BOUND} ms\n{:14} {} drains: median {drain:.2} ms, p99 {late:.2} ms, slowest {latest:.2} ms",
+            self.requests.len(),
+            quantile(&mut self.worst, 0.5),
+            "",
+            self.drains.len(),
+        )
+    }
+}
+
+/// One turn; in some a config of its own is read in it.
+fn turn(
+    load: &mut Load,
+    tidegate: &Tidegate,
+    stage: &Stage<'_>,
+    change: Option<(&Path, usize)>,
+) -> anyhow::Result<Turn> {
+    if let Some((dir, round)) = change {
+        stage.write(dir, round)?;
+    }
+    let pid = tidegate.child.pid();
+    let before = Shares::of(pid);
+    let (requests, drains) = thread::scope(|scope| {
+        let drains = scope.spawn(|| stage.drain(tidegate, change.is_some()));
+        let took = load.at_rate(stage.options.rate, *stage.options.turn);
+        let drains = drains.join().ok().context("the drains have broken down")?;
+        anyhow::Ok((took?, drains?))
+    })
+    .with_context(|| tidegate.last_words())?;
+    let used = Shares::of(pid).since(before);
+    if let Some((_, round)) = change {
         until("the config is read", Duration::from_secs(20), || {
             let scrape = Scrape::of(&tidegate.admin).ok()?;
             (scrape.sum("tidegate_config_reload_total") >= round as f64).then_some(())
         })?;
-        let shares = [0.99, 0.999, 1.0];
-        let rest = shares.map(|share| quantile(&mut rest, share));
-        let reload = shares.map(|share| quantile(&mut reload, share));
-        worst_rest.push(rest[2]);
-        worst_reload.push(reload[2]);
-        let more = |now: u64, before: u64| (now as f64 - before as f64) / 1e6;
-        writeln!(
-            out,
-            "{round:>5} {:>8.3} {:>8.3} {:>9.2}   {:>8.3} {:>8.3} {:>9.2} {drain:>9.2} {:>9.1} {:>9.1}",
-            rest[0],
-            rest[1],
-            rest[2],
-            reload[0],
-            reload[1],
-            reload[2],
-            more(busy.workers, calm.workers),
-            more(busy.others, calm.others)
-        )?;
     }
-    let of = |worst: &mut Vec<f64>| [0.5, 1.0].map(|share| quantile(worst, share));
-    let ([rest, rest_max], [reload, reload_max]) = (of(&mut worst_rest), of(&mut worst_reload));
-    writeln!(
-        out,
-        "\nslowest request of a turn: at rest {rest:.1} ms in the median, {rest_max:.1} ms at most; with a reload {reload:.1} and \
-         {reload_max:.1} ms; none failed"
-    )?;
-    Ok(())
+    Ok(Turn {
+        requests,
+        drains,
+        used,
+    })
 }
 
 fn start<'o>(
@@ -214,6 +289,7 @@ impl Stage<'_> {
         let Options {
             routes,
             services,
+            endpoints,
             unpinned,
             ..
         } = self.options;
@@ -239,11 +315,9 @@ impl Stage<'_> {
             round % services
         );
         for number in 0..*services {
-            let list: Vec<_> = (0..10)
-                .map(|endpoint| {
-                    let at = number * 10 + endpoint;
-                    format!("\"127.2.{}.{}:{}\"", at / 250, 1 + at % 250, self.port)
-                })
+            let first = number as u32 * endpoints;
+            let list: Vec<_> = (first..first + endpoints)
+                .map(|number| format!("\"{}\"", address(number, self.port)))
                 .collect();
             let _ = writeln!(
                 text,
@@ -261,29 +335,32 @@ impl Stage<'_> {
         Ok(())
     }
 
-    /// Has the config read again, and an endpoint drained again and again meanwhile. Returns how long the slowest answer took.
-    fn reload(&self, tidegate: &Tidegate) -> anyhow::Result<f64> {
+    /// Has an endpoint drained again and again, and the config read meanwhile, or not. Returns how long the answers took.
+    fn drain(&self, tidegate: &Tidegate, reload: bool) -> anyhow::Result<Vec<f64>> {
         thread::park_timeout(BEFORE);
-        let pid = i32::try_from(tidegate.child.pid())
-            .ok()
-            .and_then(Pid::from_raw);
-        kill_process(pid.context("no process")?, Signal::HUP)?;
+        if reload {
+            let pid = i32::try_from(tidegate.child.pid())
+                .ok()
+                .and_then(Pid::from_raw);
+            kill_process(pid.context("no process")?, Signal::HUP)?;
+        }
         let sent = Instant::now();
         let call = format!(
-            "{}/api/v1/services/web-0/endpoints/127.2.0.1:{}/drain",
-            tidegate.admin, self.port
+            "{}/api/v1/services/web-0/endpoints/{}/drain",
+            tidegate.admin,
+            address(0, self.port)
         );
-        let mut worst = Duration::ZERO;
+        let mut took = Vec::new();
         while sent.elapsed() < WHILE {
             let start = Instant::now();
             let mut answer = ureq::post(&call).send_empty()?;
             ensure!(answer.status() == 200, "no drain");
             answer.body_mut().read_to_string()?;
-            worst = worst.max(start.elapsed());
+            took.push(start.elapsed().as_secs_f64() * 1e3);
             ureq::delete(&call).call()?.body_mut().read_to_string()?;
             thread::park_timeout(PAUSE);
         }
-        Ok(worst.as_secs_f64() * 1e3)
+        Ok(took)
     }
 }
 
@@ -291,5 +368,5 @@ impl Stage<'_> {
 const BEFORE: Duration = Duration::from_millis(300);
 
 /// How long drains are asked for after it, and what is between two of them.
-const WHILE: Duration = Duration::from_millis(700);
-const PAUSE: Duration = Duration::from_millis(5);
+const WHILE: Duration = Duration::from_millis(1200);
+const PAUSE: Duration = Duration::from_millis(2);

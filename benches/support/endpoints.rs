@@ -55,7 +55,7 @@ pub(crate) fn name(number: u32) -> String {
 }
 
 /// An address of the loopback for each number.
-fn address(number: u32, port: u16) -> SocketAddr {
+pub(crate) fn address(number: u32, port: u16) -> SocketAddr {
     let first = u32::from(Ipv4Addr::new(127, 1, 0, 1));
     SocketAddr::from((Ipv4Addr::from(first + number), port))
 }
