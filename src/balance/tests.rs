@@ -1,3 +1,5 @@
+use std::cell::Cell;
+
 use fastrand::Rng;
 use proptest::prelude::*;
 
@@ -116,6 +118,82 @@ fn assert_parts(policy: &Policy, members: &[Fake], excluded: &[usize], wanted: &
             (part - wanted).abs() <= tolerance,
             "{policy:?}: {part} for {wanted}"
         );
+    }
+}
+
+/// A member that counts how often anything is asked of it.
+struct Counted<'c> {
+    member: Fake,
+    asked: &'c Cell<usize>,
+}
+
+impl Counted<'_> {
+    fn asked(&self) -> &Fake {
+        self.asked.set(self.asked.get() + 1);
+        &self.member
+    }
+}
+
+impl Candidate for Counted<'_> {
+    fn weight(&self) -> u32 {
+        self.asked().weight
+    }
+
+    fn in_flight(&self) -> u64 {
+        self.asked().in_flight
+    }
+
+    fn latency(&self) -> f64 {
+        self.asked().latency
+    }
+
+    fn share(&self, _now: Instant) -> f64 {
+        self.asked().share
+    }
+
+    fn hash_seed(&self) -> &str {
+        &self.asked().seed
+    }
+}
+
+/// The most that any pick asks of all members together; one member is excluded.
+fn asked_at_most(policy: &Policy, members: &[Fake]) -> usize {
+    let asked = Cell::new(0);
+    let counted = members.iter().map(|member| Counted {
+        member: member.clone(),
+        asked: &asked,
+    });
+    let counted: Vec<_> = counted.collect();
+    let picker = Picker::build(policy, &counted);
+    let mut rng = Rng::with_seed(11);
+    let most = (0..1_000u64).map(|request| {
+        asked.set(0);
+        let mut cx = PickContext {
+            now: Instant::now(),
+            rng: &mut rng,
+            hash: Some(hash_key(&request.to_le_bytes())),
+            excluded: &[3],
+        };
+        assert!(picker.pick(&counted, &mut cx).is_some());
+        asked.get()
+    });
+    most.max().unwrap()
+}
+
+/// No pick looks at more of ten thousand members than of ten: a load is two to four questions, and there are two loads.
+#[test]
+fn a_pick_looks_at_as_few_of_many_members_as_of_few() {
+    for policy in policies() {
+        for weights in [&[1][..], &[1, 2, 3, 4, 5]] {
+            let many = |count| members(&weights.repeat(count / weights.len()));
+            for count in [10, 10_000] {
+                let asked = asked_at_most(&policy, &many(count));
+                assert!(
+                    asked <= 12,
+                    "{policy:?}: {asked} questions to {count} members"
+                );
+            }
+        }
     }
 }
 

@@ -176,14 +176,15 @@ impl ServiceSnapshot {
     /// [`NotChosen`]: ask again with a newer snapshot, or do without.
     pub fn choose(&self, ask: &mut Ask<'_>) -> Result<InFlight, NotChosen> {
         let (rank, admission) = self.rank();
-        let excluded: Vec<usize> = if ask.avoid.is_empty() {
-            Vec::new()
-        } else {
-            (0..rank.members.len())
-                .filter(|i| ask.avoid.contains(&rank.members[*i].endpoint.id()))
-                .collect()
+        // Nearly always nothing is to be avoided. What is, is excluded once it is picked: looking for it would be a walk.
+        let mut excluded = Vec::new();
+        let first = loop {
+            let picked = rank.pick(ask, &excluded).ok_or(NotChosen::Nobody)?;
+            if !ask.avoid.contains(&rank.members[picked].endpoint.id()) {
+                break picked;
+            }
+            excluded.push(picked);
         };
-        let first = rank.pick(ask, &excluded).ok_or(NotChosen::Nobody)?;
         let picked = if rank.is_out(first, ask) {
             rank.instead_of(first, excluded, ask)
         } else {
@@ -247,12 +248,16 @@ impl Rank {
 
     /// Another one than `first`, which is ejected; that one all the same when there is no other.
     fn instead_of(&self, first: usize, mut excluded: Vec<usize>, ask: &mut Ask<'_>) -> usize {
-        let mut ejected = first;
-        for _ in 0..EJECTED_MAX {
-            excluded.push(ejected);
+        let mut unfit = first;
+        for _ in 0..EJECTED_MAX + ask.avoid.len() {
+            excluded.push(unfit);
             match self.pick(ask, &excluded) {
-                Some(picked) if !self.is_out(picked, ask) => return picked,
-                Some(picked) => ejected = picked,
+                Some(picked)
+                    if self.members[picked].may_take(ask.avoid) && !self.is_out(picked, ask) =>
+                {
+                    return picked;
+                }
+                Some(picked) => unfit = picked,
                 None => return first,
             }
         }
