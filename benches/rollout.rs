@@ -2,8 +2,13 @@
 //!
 //! `cargo bench --bench rollout`. Requests are due at half the rate that the proxy is capable of, and timed from when they
 //! were due, so that a pause of the proxy counts for every request that it keeps waiting. Turns at rest and turns in which
-//! one endpoint after the other leaves the rotation and comes back, a change every 100 ms, alternate; what is told is the
-//! ratio of turns next to each other. A request that fails, or is answered by anything but a whole 200, ends the bench.
+//! one endpoint after the other leaves the rotation and comes back, a change every 100 ms, alternate, each as often before
+//! the other as after it. Whoever makes the changes shares a core with the clients, so it is as busy at rest: there it
+//! changes what tidegate does not watch.
+//!
+//! What is told: the p99 of all requests of a kind and their ratio, and the median of the ratios of turns next to each
+//! other with the interval that holds it with 95 % confidence. A request that fails, or is answered by anything but a whole
+//! 200, ends the bench.
 
 use std::io::{Write as _, stdout};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +24,7 @@ mod support;
 use support::endpoints::{EndpointFile, name};
 use support::load::{Load, request};
 use support::origin::Origin;
-use support::stats::quantile;
+use support::stats::{median, median_within, quantile};
 use support::tidegate::{self, Tidegate};
 use support::{machine, pin};
 
@@ -27,10 +32,10 @@ use support::{machine, pin};
 #[derive(Debug, Parser)]
 struct Options {
     /// Turns of each kind
-    #[arg(long, default_value_t = 15)]
+    #[arg(long, default_value_t = 30)]
     rounds: usize,
     /// How long a turn lasts
-    #[arg(long, default_value = "2s")]
+    #[arg(long, default_value = "3s")]
     turn: humantime::Duration,
     /// Endpoints of the service
     #[arg(long, default_value_t = 10)]
@@ -61,7 +66,9 @@ enum Flip {
     Leave,
     /// It is drained by the API and put back.
     Drain,
-    /// Nothing changes: what two turns at rest differ by.
+    /// Nothing changes, and as many calls of the API: what two turns at rest differ by.
+    Look,
+    /// Nothing happens at all.
     None,
 }
 
@@ -69,7 +76,8 @@ enum Flip {
 const SIZE: usize = 100;
 
 const WARM_UP: Duration = Duration::from_secs(1);
-const CALIBRATION: Duration = Duration::from_secs(2);
+const CALIBRATION: Duration = Duration::from_secs(1);
+const CALIBRATIONS: usize = 5;
 
 /// What the clients saw in one turn, in milliseconds.
 struct Turn {
@@ -77,6 +85,7 @@ struct Turn {
     p99: f64,
     p999: f64,
     worst: f64,
+    all: Vec<f64>,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -90,6 +99,8 @@ fn main() -> anyhow::Result<()> {
     origin.serve()?;
     let file = EndpointFile::new(dir.path(), port);
     file.replace(0..options.endpoints)?;
+    let aside = tempfile::tempdir()?;
+    let decoy = EndpointFile::new(aside.path(), port);
     let start = || {
         pin::pin(pin::PROXY_CORE)?;
         let rest = "access_log: { sample: 0.0 }\nworkers: 1";
@@ -101,7 +112,11 @@ fn main() -> anyhow::Result<()> {
     let requests = vec![request("bench.example.com", SIZE, "")];
     let mut load = Load::asking(tidegate.address, options.connections, requests, SIZE)?;
     load.saturate(WARM_UP)?;
-    let capable = load.saturate(CALIBRATION)? as f64 / CALIBRATION.as_secs_f64();
+    let mut rates = Vec::new();
+    for _ in 0..CALIBRATIONS {
+        rates.push(load.saturate(CALIBRATION)? as f64 / CALIBRATION.as_secs_f64());
+    }
+    let capable = median(&mut rates);
     let rate = capable * options.load;
     let mut out = stdout().lock();
     writeln!(out, "machine   {description}")?;
@@ -133,19 +148,26 @@ fn main() -> anyhow::Result<()> {
         "worst",
         "p99 ratio"
     )?;
+    let turn = |load: &mut Load, what: &EndpointFile, flip| {
+        during(load, rate, &tidegate, what, flip, &options).with_context(|| tidegate.last_words())
+    };
+    let still = match options.flip {
+        Flip::Drain => Flip::Look,
+        other => other,
+    };
     let mut ratios = Vec::new();
+    let (mut all_rest, mut all_rollout) = (Vec::new(), Vec::new());
     for round in 1..=options.rounds {
-        let at_rest = |load: &mut Load| load.at_rate(rate, *options.turn).map(Turn::of);
         // Each comes first as often as the other.
-        let (rest, rollout) = if round % 2 == 1 {
-            let rest = at_rest(&mut load);
-            (rest, during(&mut load, rate, &tidegate, &file, &options))
+        let (mut rest, mut rollout) = if round % 2 == 1 {
+            let rest = turn(&mut load, &decoy, still)?;
+            (rest, turn(&mut load, &file, options.flip)?)
         } else {
-            let rollout = during(&mut load, rate, &tidegate, &file, &options);
-            (at_rest(&mut load), rollout)
+            let rollout = turn(&mut load, &file, options.flip)?;
+            (turn(&mut load, &decoy, still)?, rollout)
         };
-        let rest = rest.with_context(|| tidegate.last_words())?;
-        let rollout = rollout.with_context(|| tidegate.last_words())?;
+        all_rest.append(&mut rest.all);
+        all_rollout.append(&mut rollout.all);
         ratios.push(rollout.p99 / rest.p99);
         writeln!(
             out,
@@ -161,14 +183,31 @@ fn main() -> anyhow::Result<()> {
             rollout.p99 / rest.p99
         )?;
     }
-    let [min, median, max] = [0.0, 0.5, 1.0].map(|share| quantile(&mut ratios, share));
+    let shares = [0.5, 0.99, 0.999];
+    let rest = shares.map(|share| quantile(&mut all_rest, share));
+    let rollout = shares.map(|share| quantile(&mut all_rollout, share));
+    writeln!(out)?;
+    for (place, what) in ["median", "p99", "p99.9"].into_iter().enumerate() {
+        writeln!(
+            out,
+            "{what:7} of all requests: {:.3} ms at rest, {:.3} ms during a rollout, ratio {:.3}",
+            rest[place],
+            rollout[place],
+            rollout[place] / rest[place]
+        )?;
+    }
+    let (low, middle, high) = median_within(&mut ratios);
     writeln!(
         out,
-        "\np99 during a rollout to p99 at rest: {median:.3} ({min:.3}–{max:.3}); no request failed"
+        "p99 during a rollout to p99 at rest, turn by turn: {middle:.3} in the median (95 % confidence: {low:.3}–{high:.3}); no request failed"
     )?;
     if let Some(file) = &options.json {
         let all = serde_json::json!({
-            "machine": description, "rate": rate, "ratio": { "min": min, "median": median, "max": max },
+            "machine": description, "rate": rate,
+            "at_rest_ms": { "median": rest[0], "p99": rest[1], "p999": rest[2] },
+            "rollout_ms": { "median": rollout[0], "p99": rollout[1], "p999": rollout[2] },
+            "p99_ratio": rollout[1] / rest[1],
+            "p99_ratio_by_turn": { "low": low, "median": middle, "high": high },
         });
         std::fs::write(file, format!("{all:#}\n"))?;
     }
@@ -184,21 +223,23 @@ impl Turn {
             p99,
             p999,
             worst,
+            all: took,
         }
     }
 }
 
-/// A turn in which endpoints flip.
+/// A turn in which something flips.
 fn during(
     load: &mut Load,
     rate: f64,
     tidegate: &Tidegate,
     file: &EndpointFile,
+    how: Flip,
     options: &Options,
 ) -> anyhow::Result<Turn> {
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
-        let flips = scope.spawn(|| flip(&over, tidegate, file, options));
+        let flips = scope.spawn(|| flip(&over, tidegate, file, how, options));
         let took = load.at_rate(rate, *options.turn);
         // Relaxed: nothing else is told by it.
         over.store(true, Ordering::Relaxed);
@@ -214,8 +255,10 @@ fn flip(
     over: &AtomicBool,
     tidegate: &Tidegate,
     file: &EndpointFile,
+    how: Flip,
     options: &Options,
 ) -> anyhow::Result<()> {
+    let look = || ureq::get(format!("{}/healthz", tidegate.admin)).call();
     for turn in 0.. {
         let gone = turn % options.endpoints;
         let call = format!(
@@ -223,15 +266,17 @@ fn flip(
             tidegate.admin,
             name(gone)
         );
-        match options.flip {
+        match how {
             Flip::Leave => drop(file.replace((0..options.endpoints).filter(|it| *it != gone))?),
             Flip::Drain => drop(ureq::post(&call).send_empty()?),
+            Flip::Look => drop(look()?),
             Flip::None => {}
         }
         thread::park_timeout(*options.every);
-        match options.flip {
+        match how {
             Flip::Leave => drop(file.replace(0..options.endpoints)?),
             Flip::Drain => drop(ureq::delete(&call).call()?),
+            Flip::Look => drop(look()?),
             Flip::None => {}
         }
         if over.load(Ordering::Relaxed) {

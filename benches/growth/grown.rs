@@ -51,9 +51,7 @@ impl Grown {
                     Growth::Services => format!("source: {{ list: [\"127.1.0.1:{port}\"] }}"),
                     _ => file.as_source(),
                 };
-                format!(
-                    "  - {{ name: web-{number}, {source}, {balance}, upstream_keep_alive: 1h }}\n"
-                )
+                format!("  - {{ name: web-{number}, {source}, {balance}, {PATIENT} }}\n")
             };
             let route =
                 |number| format!("  - {{ host: {}, service: web-{number} }}\n", host(number));
@@ -108,6 +106,9 @@ impl Grown {
 }
 
 const WARM_UP: usize = 5_000;
+
+/// Connections are kept for as long as it is measured, and on a busy machine one may be long in coming.
+const PATIENT: &str = "upstream_keep_alive: 1h, connect_timeout: 10s";
 
 fn host(number: usize) -> String {
     format!("shop-{number}.example.com")

@@ -57,7 +57,7 @@ struct Options {
     #[arg(long, default_value_t = 7)]
     rounds: usize,
     /// How long a turn lasts
-    #[arg(long, default_value = "1.5s")]
+    #[arg(long, default_value = "1s")]
     turn: humantime::Duration,
     /// Changes of each kind for each number of endpoints
     #[arg(long, default_value_t = 20)]
@@ -101,8 +101,8 @@ const ASKING: usize = 64;
 const FEW: usize = 10;
 
 fn main() -> anyhow::Result<()> {
-    let options = Options::parse();
-    descriptors::raise(DESCRIPTORS);
+    let mut options = Options::parse();
+    let room = descriptors::raise(DESCRIPTORS);
     let description = machine::describe();
     let load_core = pin::load_core();
     pin::pin(load_core)?;
@@ -118,6 +118,14 @@ fn main() -> anyhow::Result<()> {
         "setup     one worker on core {}, {ASKING} asking clients and the endpoints on core {load_core}; bodies of {SIZE} bytes",
         pin::PROXY_CORE
     )?;
+    let clients = fitting(&options.clients, room);
+    if clients != options.clients {
+        writeln!(
+            out,
+            "          no more than {room} descriptors may be had: idle clients are {clients:?}; more as root"
+        )?;
+        options.clients = clients;
+    }
     let (mut costs, mut updates) = (Vec::new(), Vec::new());
     for growth in &options.grow {
         let asked: &[Asked] = match growth {
@@ -147,6 +155,15 @@ fn main() -> anyhow::Result<()> {
     }
     keep(&options, &description, &costs, &updates)
 }
+
+/// As many idle clients as fit: a proxy keeps half of its descriptors for endpoints, and some for itself.
+fn fitting(clients: &[usize], room: u64) -> Vec<usize> {
+    let most = usize::try_from(room).unwrap_or(usize::MAX) / 2 - RESERVED;
+    clients.iter().map(|it| *it.min(&most)).collect()
+}
+
+/// Asking clients, and what a proxy needs for itself.
+const RESERVED: usize = 200;
 
 /// The other ends of all connections.
 const DESCRIPTORS: u64 = 150_000;

@@ -193,7 +193,8 @@ impl Writer {
         // What TLS is made of is read again by the newest settings alone, even when they say the same.
         if differs || desired.settings.tls.is_some() {
             let tiers = record.tiers();
-            record.service.publish(desired.settings.clone(), tiers);
+            self.spent
+                .push(record.service.publish(desired.settings.clone(), tiers));
         }
         if !(differs || returns) {
             return 1;

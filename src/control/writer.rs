@@ -22,7 +22,7 @@ use crate::discovery::{News, Source};
 use crate::drain::{Plan, Report};
 use crate::endpoint::{About, Edges, EndpointId, EndpointKey, Life, ServiceName};
 use crate::health::Verdict;
-use crate::snapshot::Publisher;
+use crate::snapshot::{Publisher, ServiceSnapshot};
 use crate::telemetry::Metrics;
 
 /// Builds the source that is configured for a service.
@@ -96,6 +96,8 @@ pub struct Writer {
     shutting: Vec<EndpointId>,
     /// New lives that are told once the drains of the ones before them have been: whoever listens hears one order for one id.
     held: Vec<(ServiceName, EndpointKey)>,
+    /// Snapshots that have been replaced: dropped once gates are closed and workers told, since that takes time, too (P2).
+    pub(super) spent: Vec<Arc<ServiceSnapshot>>,
     /// When the gates of the last update were closed.
     pub(super) closed_at: Instant,
     hears: Hears,
@@ -162,6 +164,7 @@ impl Writer {
             untold: Vec::new(),
             held: Vec::new(),
             shutting: Vec::new(),
+            spent: Vec::new(),
             closed_at: Instant::now(),
             hears: Hears {
                 requests: inbox.requests,
@@ -198,6 +201,7 @@ impl Writer {
             self.send_outbox().await;
             self.go_on_with_reload(is_quiet);
             self.send_outbox().await;
+            self.spent.clear();
         }
         for record in self.services.values_mut() {
             record.source.stop.cancel();
@@ -436,7 +440,8 @@ impl Writer {
     pub(super) fn publish(&mut self, service: &ServiceName) {
         if let Some(record) = self.services.get(service) {
             let tiers = record.tiers();
-            record.service.publish(record.service.settings(), tiers);
+            self.spent
+                .push(record.service.publish(record.service.settings(), tiers));
             record.service.waiting().ring_all();
         }
     }

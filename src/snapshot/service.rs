@@ -109,10 +109,10 @@ impl Service {
         self.current.load().settings.clone()
     }
 
-    /// Replaces the snapshot.
-    pub fn publish(&self, settings: Arc<ServiceSettings>, tiers: Tiers) {
+    /// Replaces the snapshot. Returns the one before: to drop it takes as long as it has members.
+    pub fn publish(&self, settings: Arc<ServiceSettings>, tiers: Tiers) -> Arc<ServiceSnapshot> {
         self.current
-            .store(Arc::new(ServiceSnapshot::new(settings, tiers)));
+            .swap(Arc::new(ServiceSnapshot::new(settings, tiers)))
     }
 
     /// Those who wait for a connection.
