@@ -4,7 +4,7 @@ use http::HeaderName;
 
 use crate::document::{Item, Mapping};
 use crate::route::{
-    Action, Changes, Edits, NewPath, Path, Redirect, RedirectStatus, Scheme, Share, To,
+    Action, Changes, Edits, NewPath, Path, Redirect, RedirectStatus, Scheme, Share, Timeouts, To,
     may_be_changed, may_be_changed_back, may_be_path,
 };
 
@@ -43,7 +43,34 @@ pub(super) fn action(
         keys.optional("response_headers"),
         |item| edits(item, may_be_changed_back),
     );
-    Some(Action { to: to?, changes })
+    let own = keys.optional("timeouts");
+    if let (Some(To::Redirect(_)), Some(item)) = (&to, &own) {
+        item.fault("bounds nothing: a redirect is answered here");
+    }
+    let mut timeouts = Timeouts::default();
+    take(&mut timeouts, own, self::timeouts);
+    Some(Action {
+        to: to?,
+        changes,
+        timeouts,
+    })
+}
+
+fn timeouts(item: &Item<'_>) -> Option<Timeouts> {
+    let mut keys = item.mapping()?;
+    let mut timeouts = Timeouts::default();
+    take(&mut timeouts.request, keys.optional("request"), |item| {
+        item.duration().map(Some)
+    });
+    let attempt = keys.optional("attempt");
+    take(&mut timeouts.attempt, attempt, |item| {
+        item.duration().map(Some)
+    });
+    keys.finish();
+    if let (Some(item), Err(wrong)) = (attempt, timeouts.check()) {
+        item.fault(wrong);
+    }
+    Some(timeouts)
 }
 
 fn to(keys: &mut Mapping<'_>, names: &Names<'_>, path: Option<&Path>) -> Option<To> {

@@ -151,7 +151,11 @@ fn route(it: &Route) -> Value {
         route::Path::Exact(path) => (Some(path), None),
         route::Path::Prefix(path) => (None, Some(path)),
     };
-    let Action { to, changes } = &it.action;
+    let Action {
+        to,
+        changes,
+        timeouts,
+    } = &it.action;
     let (service, services, redirect) = match to {
         To::Services(shares) => match &**shares {
             [Share { service, weight: 1 }] => {
@@ -182,6 +186,10 @@ fn route(it: &Route) -> Value {
         )),
         "request_headers": edits(&changes.request),
         "response_headers": edits(&changes.response),
+        "timeouts": (!timeouts.is_none()).then(|| json!({
+            "request": timeouts.request.map(write_duration),
+            "attempt": timeouts.attempt.map(write_duration),
+        })),
     })
 }
 

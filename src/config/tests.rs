@@ -11,7 +11,9 @@ use crate::document;
 use crate::endpoint::ServiceName;
 use crate::net::tls;
 use crate::proxy::Underscores;
-use crate::route::{self, Action, Host, NewPath, Redirect, RedirectStatus, Scheme, Share, To};
+use crate::route::{
+    self, Action, Host, NewPath, Redirect, RedirectStatus, Scheme, Share, Timeouts, To,
+};
 use crate::snapshot::AllDraining;
 
 /// The smallest config with something of everything that the faults below are put into.
@@ -244,7 +246,11 @@ fn reads_every_key() {
 }
 
 fn reads_every_action(routes: &[Route]) {
-    let Action { to, changes } = &routes[3].action;
+    let Action {
+        to,
+        changes,
+        timeouts,
+    } = &routes[3].action;
     let share = |name: &str, weight| Share {
         service: Some(name.into()),
         weight,
@@ -259,6 +265,11 @@ fn reads_every_action(routes: &[Route]) {
             .collect::<Vec<_>>(),
         ["web", "api"]
     );
+    let wanted = Timeouts {
+        request: Some(Duration::ZERO),
+        attempt: Some(Duration::from_millis(1500)),
+    };
+    assert_eq!(*timeouts, wanted);
     assert_eq!(changes.host.as_deref(), Some("b.internal"));
     assert_eq!(changes.path, Some(NewPath::prefix("/", "/v2")));
     let names = |fields: &[(http::HeaderName, http::HeaderValue)]| {
@@ -322,6 +333,9 @@ fn refuses_actions_that_contradict_themselves_or_the_protocol() {
             - { service: web } | - { service: web, response_headers: { remove: [transfer-encoding] } } | 5:50: remove: | frames the message
             - { service: web } | - { service: web, response_headers: { remove: [te] } } | 5:50: remove: | the connection's
             - { service: web } | - { service: web, response_headers: { set: { x-a: "b\tc" } } } | 5:53: x-a: | printable
+            - { service: web } | - { service: web, timeouts: { request: 5 } } | 5:42: request: | no unit
+            - { service: web } | - { service: web, timeouts: { request: 5s, attempt: 6s } } | 5:55: attempt: | longer than request
+            - { service: web } | - { redirect: { port: 1 }, timeouts: { request: 5s } } | 5:40: timeouts: | answered here
         "#,
     );
 }
@@ -350,6 +364,7 @@ routes:
   - host: b.example.com
     services: [{ service: web, weight: 90 }, { service: third, weight: 0 }, { service: api }]
     rewrite: { host: B.internal, prefix: /v2/ }
+    timeouts: { request: 0s, attempt: 1500ms }
     request_headers: { set: { x-b: "1", X-A: "2" }, add: { x-a: "3" }, remove: [X-C] }
     response_headers: { remove: [server] }
   - { host: c.example.com, path: /x, redirect: { scheme: https, host: D.example.com, port: 8443, prefix: /, status: 308 } }

@@ -141,7 +141,10 @@ impl Proxy {
                 rung.as_mut().poll(cx).map(|()| true)
             });
             if !in_time.await {
-                return Err(Failure::Overloaded);
+                return Err(match flow.times.is_over() {
+                    true => Failure::RequestTimeout,
+                    false => Failure::Overloaded,
+                });
             }
         }
     }
@@ -269,7 +272,7 @@ impl Proxy {
         mut found: Checkout,
     ) -> Result<Box<Connection>, Failed> {
         let task = &flow.downstream.task;
-        task.limit(flow.limit_of(flow.settings.timeouts.connect, Instant::now()));
+        flow.limit_to_connect();
         loop {
             let dial = match found {
                 Checkout::Reuse(connection) => return Ok(connection),
@@ -308,7 +311,10 @@ impl Proxy {
                 return Poll::Ready(Err(Failed::Recalled));
             }
             if task.is_expired() {
-                return Poll::Ready(Err(Failed::ConnectTimeout));
+                return Poll::Ready(Err(match flow.times.is_over() {
+                    true => Failed::Final(Failure::RequestTimeout),
+                    false => Failed::ConnectTimeout,
+                }));
             }
             poll(cx).map_err(|why| match why {
                 NotOpened::Unconnected => Failed::Unconnected,

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use super::account::Account;
 use super::admit::Attempt;
 use super::failure::{UNAVAILABLE, add_grpc_status};
+use super::times::{earlier, is_over};
 use super::upload::{Upload, UploadError};
 use super::{Downstream, Proxy};
 use crate::ending::{EventEnds, Grpc, Kind, Messages, web_trailers};
@@ -60,6 +61,8 @@ pub(super) struct Passing {
     pub(super) trailers: bool,
     /// The client cannot tell an early end of a body without a length from its end.
     pub(super) http10: bool,
+    /// When it has to be over, if ever.
+    pub(super) until: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -115,6 +118,10 @@ const EVENTS_ENDED: (&str, &str) = (
 const UPSTREAM_CLOSED: (&str, &str) = (
     "upstream_closed_mid_body",
     "the endpoint closed the connection before the body's end",
+);
+const LATE: (&str, &str) = (
+    "request_timeout_mid_body",
+    "the route's time was over before the body was",
 );
 const IDLE: (&str, &str) = ("idle_timeout", "nothing came for too long");
 
@@ -315,7 +322,10 @@ impl Passage {
 
     /// Whether the drain or a time limit ends it now: `Ok` well, `Err` not.
     fn interrupted(&mut self) -> Option<Result<(), Broken>> {
-        let live = self.live.as_mut()?;
+        let live = self.live.as_ref()?;
+        if is_over(self.passing.until) {
+            return Some(Err(self.breaks(LATE)));
+        }
         let signal = live.attempt.ticket().signal();
         let expired = self.passing.downstream.task.is_expired();
         if signal < Signal::End && !expired && live.events.is_none() {
@@ -342,13 +352,13 @@ impl Passage {
         if signal == Signal::Cut && events.latest.is_none() {
             events.ending = true;
             events.latest = Some(now + BOUNDARY_WAIT);
-            task.limit(events.latest);
+            task.limit(earlier(events.latest, self.passing.until));
         } else if !events.ending && moment.is_some_and(|moment| moment <= now) {
             events.ending = true;
             // From here on the next boundary ends it, or the deadline, or silence.
             self.limit_idle();
         } else if !events.ending && moment.is_some() {
-            task.limit(moment);
+            task.limit(earlier(moment, self.passing.until));
         } else if expired && events.latest.is_none() {
             return Some(Err(self.breaks(IDLE)));
         }
@@ -402,6 +412,7 @@ impl Passage {
             .and_then(|events| events.latest);
         let limit =
             latest.or_else(|| (!idle.is_zero()).then(|| self.passing.proxy.clock().now() + idle));
+        let limit = earlier(limit, self.passing.until);
         self.passing.downstream.task.limit(limit);
     }
 

@@ -2,10 +2,8 @@
 
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use http::{Method, Version};
-use tokio::time::Instant;
 
 use super::admit::Attempt;
 use super::headers::{self, Last};
@@ -113,11 +111,11 @@ impl Proxy {
                 exchange.begin(head, flow.upload.is_over());
             }
         }
+        flow.time_attempt(true);
         if flow.upload.is_over() {
             flow.limit_to_head();
         } else {
-            let limit = flow.upload.limit(flow.downstream);
-            flow.downstream.task.limit(Some(limit));
+            flow.limit_to_upload();
         }
         Ok(())
     }
@@ -143,7 +141,7 @@ fn poll_answer(
         return Poll::Ready(Err(Failed::Recalled));
     }
     if task.is_expired() {
-        let stalled = *sending && flow.downstream.uploading.get();
+        let stalled = *sending && flow.downstream.uploading.get() && !flow.times.is_over();
         let failure = if stalled {
             Failure::UploadStalled
         } else {
@@ -187,28 +185,5 @@ fn read_failed(error: &ReadError, connection: &Connection) -> Failed {
         ReadError::Closed if !connection.is_written() => Failed::Unconnected,
         ReadError::Closed if connection.requests() > 1 => Failed::ReusedClosed,
         ReadError::Closed => Failed::Final(Failure::UpstreamClosed),
-    }
-}
-
-impl Flow<'_> {
-    /// From here on the endpoint has `request_timeout` until the head of its answer.
-    pub(super) fn limit_to_head(&self) {
-        let timeout = self.settings.timeouts.request;
-        let limit = (!timeout.is_zero()).then(|| self.limit_from() + timeout);
-        self.downstream.task.limit(limit);
-    }
-
-    /// The request's time runs from its head, or from the end of its upload.
-    fn limit_from(&self) -> Instant {
-        if self.upload.received() == 0 {
-            self.started
-        } else {
-            Instant::now()
-        }
-    }
-
-    /// A limit that starts now; zero means none.
-    pub(super) fn limit_of(&self, timeout: Duration, now: Instant) -> Option<Instant> {
-        (!timeout.is_zero()).then(|| now + timeout)
     }
 }

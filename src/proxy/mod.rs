@@ -25,6 +25,7 @@ mod routing;
 mod stream_head;
 #[cfg(test)]
 mod tests;
+mod times;
 mod tunnel;
 mod upgrade;
 mod upload;
@@ -66,6 +67,7 @@ use exchange::Answered;
 use inspect::Target;
 use present::Present;
 use routing::{Lead, Routed};
+use times::Times;
 use upgrade::Wish;
 use upload::Upload;
 
@@ -203,6 +205,8 @@ struct Flow<'r> {
     wish: Option<Wish>,
     session: Option<u64>,
     started: Instant,
+    /// What the route gives it.
+    times: Times,
     retries: retry::Retries,
 }
 
@@ -296,6 +300,7 @@ impl Proxy {
             service,
             label,
             change,
+            timeouts,
         } = routed;
         account.service(&service);
         let settings = service.settings();
@@ -332,6 +337,7 @@ impl Proxy {
             wish,
             session,
             started,
+            times: Times::new(timeouts, started),
             retries,
         };
         match self.forward(&mut flow).await {
@@ -350,6 +356,7 @@ impl Proxy {
     async fn forward(self: &Rc<Self>, flow: &mut Flow<'_>) -> Result<(Answered, Attempt), Failure> {
         let mut reroutes = 0;
         loop {
+            flow.time_attempt(false);
             let attempt = match self.admit(flow).await {
                 Err(Failure::NoEndpoint) if reroutes < REROUTES_MAX && self.route_anew(flow) => {
                     reroutes += 1;
@@ -429,6 +436,7 @@ impl Proxy {
             kind,
             trailers: flow.parts.version == http::Version::HTTP_2,
             http10: flow.parts.version == http::Version::HTTP_10,
+            until: flow.times.until(),
         };
         if passing.kind == Kind::Grpc(Grpc::Plain) && flow.parts.version == http::Version::HTTP_11 {
             // HTTP/1 says before a body what may come behind it.

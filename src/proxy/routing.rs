@@ -8,9 +8,10 @@ use http::request::Parts;
 use super::change::Change;
 use super::inspect::{self, Target};
 use super::redirect::Elsewhere;
+use super::times::Times;
 use super::upgrade::Wish;
 use super::{Downstream, Failure, Flow, Proxy, choice, headers};
-use crate::route::Ask;
+use crate::route::{Ask, Timeouts};
 use crate::snapshot::{Service, Way};
 
 /// What a route says of a request.
@@ -30,6 +31,8 @@ pub(super) struct Routed {
     pub(super) label: Arc<str>,
     /// What the route changes of the request; nothing, for most.
     pub(super) change: Option<Box<Change>>,
+    /// The route's.
+    pub(super) timeouts: Timeouts,
 }
 
 impl Proxy {
@@ -86,6 +89,7 @@ impl Proxy {
                 Some(changes) => Some(Change::of(changes, parts, target)?),
                 None => None,
             },
+            timeouts: route.timeouts,
         }))
     }
 
@@ -114,6 +118,7 @@ impl Proxy {
             flow.service = routed.service;
         }
         (flow.route, flow.change) = (routed.label, routed.change);
+        flow.times = Times::new(routed.timeouts, flow.started);
         true
     }
 }

@@ -13,6 +13,7 @@ use http_body::Body as _;
 use tokio::time::Instant;
 
 use super::present::Present;
+use super::times::earlier;
 use super::{BrokenOff, Downstream, Failure, Inbound, Underscores};
 use crate::pool::Connection;
 
@@ -37,6 +38,8 @@ pub(super) struct Upload {
     max: u64,
     /// When it has to be whole, if ever.
     until: Option<Instant>,
+    /// When the exchange has to be over, if ever.
+    over: Option<Instant>,
     /// The frames so far, while they are few enough to be sent again.
     memory: Option<Memory>,
     /// Frames of the memory that this attempt has sent.
@@ -121,6 +124,7 @@ impl Upload {
             received: 0,
             max,
             until,
+            over: None,
             memory,
             sent: 0,
             stage,
@@ -149,7 +153,13 @@ impl Upload {
     /// Until when more of it has to come.
     pub(super) fn limit(&self, downstream: &Downstream) -> Instant {
         let stalled = Instant::now() + downstream.entrance.body_timeout;
-        self.until.map_or(stalled, |until| until.min(stalled))
+        let until = earlier(self.until, self.over);
+        until.map_or(stalled, |until| until.min(stalled))
+    }
+
+    /// The exchange has to be over by then, if ever.
+    pub(super) fn end_by(&mut self, over: Option<Instant>) {
+        self.over = over;
     }
 
     /// Nothing more will be sent.

@@ -1,6 +1,7 @@
 //! What a route does with a request: where it leads, and what it changes on the way.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::endpoint::ServiceName;
 
@@ -13,6 +14,17 @@ pub struct Action {
     pub to: To,
     /// What it changes.
     pub changes: Changes,
+    /// How long it may take.
+    pub timeouts: Timeouts,
+}
+
+/// How long what a route leads to may take, in place of what its services say. Zero bounds nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Timeouts {
+    /// From the request's head to the end of the response.
+    pub request: Option<Duration>,
+    /// From the begin of an attempt to the end of the response.
+    pub attempt: Option<Duration>,
 }
 
 /// Where a route leads.
@@ -131,6 +143,28 @@ impl From<ServiceName> for Action {
                 weight: 1,
             }]),
             changes: Changes::default(),
+            timeouts: Timeouts::default(),
+        }
+    }
+}
+
+impl Timeouts {
+    /// Whether the services' own hold.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether both can be.
+    ///
+    /// # Errors
+    /// What is wrong with the time of an attempt.
+    pub fn check(&self) -> Result<(), &'static str> {
+        match (self.request, self.attempt) {
+            (Some(request), Some(attempt)) if !request.is_zero() && attempt > request => {
+                Err("is longer than request: an attempt is over when the request is")
+            }
+            _ => Ok(()),
         }
     }
 }

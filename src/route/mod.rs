@@ -22,7 +22,7 @@ mod tests;
 
 use std::collections::HashMap;
 
-pub use action::{Action, Changes, Redirect, RedirectStatus, Scheme, Share, To};
+pub use action::{Action, Changes, Redirect, RedirectStatus, Scheme, Share, Timeouts, To};
 pub use change::{Edits, NewPath, may_be_path};
 pub use conditions::{Ask, Conditions};
 pub use fields::{may_be_asked, may_be_changed, may_be_changed_back};

@@ -10,7 +10,7 @@ use arc_swap::{ArcSwap, Cache};
 
 use super::Service;
 use crate::endpoint::ServiceName;
-use crate::route::{Action, Ask, Changes, Matcher, Redirect, RouteTable, Share, To};
+use crate::route::{Action, Ask, Changes, Matcher, Redirect, RouteTable, Share, Timeouts, To};
 
 /// A route, and what it does.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub struct Route {
     pub way: Way,
     /// What it changes; nothing, for most.
     pub changes: Option<Arc<Changes>>,
+    /// How long it may take.
+    pub timeouts: Timeouts,
 }
 
 /// Where a route leads.
@@ -53,6 +55,7 @@ struct Draft {
     label: Arc<str>,
     to: DraftTo,
     changes: Option<Arc<Changes>>,
+    timeouts: Timeouts,
 }
 
 #[derive(Debug)]
@@ -109,7 +112,11 @@ impl Drafts {
     pub fn of(routes: impl IntoIterator<Item = (Matcher, Action)>) -> Self {
         let mut drafts = Vec::new();
         let table = RouteTable::build(routes.into_iter().map(|(matcher, action)| {
-            let Action { to, changes } = action;
+            let Action {
+                to,
+                changes,
+                timeouts,
+            } = action;
             drafts.push(Draft {
                 label: matcher.to_string().into(),
                 to: match to {
@@ -117,6 +124,7 @@ impl Drafts {
                     To::Redirect(redirect) => DraftTo::Redirect(Arc::new(redirect)),
                 },
                 changes: (!changes.is_none()).then(|| Arc::new(changes)),
+                timeouts,
             });
             (matcher, drafts.len() - 1)
         }));
@@ -166,6 +174,7 @@ impl Draft {
                 DraftTo::Redirect(redirect) => Way::Redirect(redirect.clone()),
             },
             changes: self.changes.clone(),
+            timeouts: self.timeouts,
         }
     }
 }

@@ -319,3 +319,57 @@ fn how_a_response_ends_is_as_the_endpoint_says() {
     );
     assert_eq!(tidegate.logged("/held/events")["code"], "drain_sse_ended");
 }
+
+#[test]
+fn a_route_has_its_own_time_for_the_whole_of_it() {
+    let (a, b) = (Endpoint::start("a"), Endpoint::start("b"));
+    let text = config(
+        &a,
+        &b,
+        &[
+            "{ path: /held/request, service: a, timeouts: { request: 200ms } }",
+            "{ path: /held/attempt, service: a, timeouts: { attempt: 200ms } }",
+            "{ path: /held/long, service: a, timeouts: { request: 0s } }",
+            "{ service: a }",
+        ],
+    );
+    let text = text.replace("name: a,", "name: a, request_timeout: 300ms,");
+    let tidegate = Setup::config(&text).start();
+    let mut long = tidegate.connect();
+    long.ask("/held/long");
+    let late = a.held();
+    for path in ["/held/request", "/held/attempt"] {
+        // Without an answer.
+        let mut client = tidegate.connect();
+        client.ask(path);
+        let exchange = a.held();
+        assert_eq!(client.response().status, 504);
+        exchange.end();
+        assert_eq!(tidegate.logged(path)["code"], "request_timeout");
+        // With half of one, and something of it all the while.
+        let half = format!("{path}/half");
+        client.ask(&half);
+        let exchange = a.held();
+        exchange.begin();
+        exchange.chunk("some");
+        client.broken_response();
+        exchange.end();
+        assert_eq!(tidegate.logged(&half)["code"], "request_timeout_mid_body");
+        // While the client itself is slow.
+        let slow = format!("{path}/slow");
+        let mut client = tidegate.connect();
+        client.send(format!(
+            "POST {slow} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nsome"
+        ));
+        let exchange = a.held();
+        assert_eq!(client.response().status, 504);
+        exchange.end();
+        assert_eq!(tidegate.logged(&slow)["code"], "request_timeout");
+    }
+    // Elsewhere the service's own holds, and ends before that which has no end.
+    let mut other = tidegate.connect();
+    other.ask("/held/other");
+    assert_eq!(other.response().status, 504);
+    late.answer("late");
+    assert_eq!(long.response().text(), "late");
+}

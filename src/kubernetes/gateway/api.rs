@@ -168,9 +168,16 @@ pub(in crate::kubernetes) struct HttpRule {
     pub(super) filters: Vec<Filter>,
     #[serde(default)]
     pub(super) backend_refs: Vec<BackendRef>,
-    pub(super) timeouts: Option<Value>,
+    pub(super) timeouts: Option<HttpTimeouts>,
     pub(super) retry: Option<Value>,
     pub(super) session_persistence: Option<Value>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::kubernetes) struct HttpTimeouts {
+    pub(super) request: Option<String>,
+    pub(super) backend_request: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

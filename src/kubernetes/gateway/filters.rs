@@ -5,8 +5,8 @@ use http::{HeaderName, HeaderValue};
 use super::api::{Filter, Header, HeaderModifier, PathModifier, RequestRedirect};
 use super::rules::Rule;
 use crate::route::{
-    Action, Changes, Edits, NewPath, Path, Redirect, RedirectStatus, Scheme, To, may_be_changed,
-    may_be_changed_back, may_be_path,
+    Action, Changes, Edits, NewPath, Path, Redirect, RedirectStatus, Scheme, Timeouts, To,
+    may_be_changed, may_be_changed_back, may_be_path,
 };
 
 impl Rule {
@@ -18,6 +18,7 @@ impl Rule {
         let mut action = Action {
             to: To::Services(self.shares.clone()),
             changes: Changes::default(),
+            timeouts: self.timeouts,
         };
         for filter in &self.filters {
             let changes = &mut action.changes;
@@ -68,6 +69,7 @@ pub(super) fn broken() -> Action {
     Action {
         to: To::Services(Vec::new()),
         changes: Changes::default(),
+        timeouts: Timeouts::default(),
     }
 }
 

@@ -15,6 +15,7 @@ mod rules;
 mod status;
 #[cfg(test)]
 mod tests;
+mod timeouts;
 
 use k8s_openapi::api::core::v1::{Namespace, Secret, Service};
 use kube::{Resource, ResourceExt};

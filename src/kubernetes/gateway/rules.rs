@@ -9,12 +9,13 @@ use super::World;
 use super::api::{BackendRef, Filter, GrpcMatch, GrpcRule, HttpMatch, HttpRule, Matched};
 use super::filters::field_name;
 use super::grants::{From, is_granted};
+use super::timeouts::timeouts;
 use crate::control::DesiredService;
 use crate::discovery::Port;
 use crate::endpoint::ServiceName;
 use crate::kubernetes::backend::resolve;
 use crate::kubernetes::objects::Name;
-use crate::route::{Conditions, Path, Share, may_be_asked};
+use crate::route::{Conditions, Path, Share, Timeouts, may_be_asked};
 use crate::snapshot::{Protocol, ServiceSettings};
 
 /// A rule of either kind of route.
@@ -22,6 +23,7 @@ use crate::snapshot::{Protocol, ServiceSettings};
 pub(super) struct Rule {
     pub(super) matches: Vec<(Path, Conditions)>,
     pub(super) filters: Vec<Filter>,
+    pub(super) timeouts: Timeouts,
     pub(super) shares: Vec<Share>,
     pub(super) services: Vec<DesiredService>,
 }
@@ -47,7 +49,6 @@ pub(super) struct Reader<'r> {
 impl Reader<'_> {
     pub(super) fn http(&mut self, rule: &HttpRule) -> Rule {
         for (is_there, what) in [
-            (rule.timeouts.is_some(), "timeouts"),
             (rule.retry.is_some(), "retry"),
             (rule.session_persistence.is_some(), "sessionPersistence"),
         ] {
@@ -62,7 +63,12 @@ impl Reader<'_> {
         };
         let read = matches.iter().map(http_match);
         let matches = self.those_that_can(read);
-        self.rule(matches, &rule.filters, &rule.backend_refs)
+        let (timeouts, faults) = timeouts(rule.timeouts.as_ref());
+        faults.into_iter().for_each(|fault| self.tell(fault));
+        Rule {
+            timeouts,
+            ..self.rule(matches, &rule.filters, &rule.backend_refs)
+        }
     }
 
     pub(super) fn grpc(&mut self, rule: &GrpcRule) -> Rule {
@@ -116,6 +122,7 @@ impl Reader<'_> {
         Rule {
             matches,
             filters: filters.to_vec(),
+            timeouts: Timeouts::default(),
             shares: shares.collect(),
             services,
         }

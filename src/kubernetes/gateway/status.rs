@@ -12,7 +12,7 @@ use crate::kubernetes::objects::Name;
 use crate::kubernetes::part::GatewaySettings;
 
 /// What we do of the Gateway API beyond what everybody has to, and that, by the API's own names.
-const FEATURES: [&str; 17] = [
+const FEATURES: [&str; 19] = [
     "GRPCRoute",
     "Gateway",
     "HTTPRoute",
@@ -20,6 +20,7 @@ const FEATURES: [&str; 17] = [
     "HTTPRoute307RedirectStatusCode",
     "HTTPRoute308RedirectStatusCode",
     "HTTPRouteBackendProtocolH2C",
+    "HTTPRouteBackendTimeout",
     "HTTPRouteHostRewrite",
     "HTTPRouteMethodMatching",
     "HTTPRouteParentRefPort",
@@ -27,6 +28,7 @@ const FEATURES: [&str; 17] = [
     "HTTPRoutePathRewrite",
     "HTTPRoutePortRedirect",
     "HTTPRouteQueryParamMatching",
+    "HTTPRouteRequestTimeout",
     "HTTPRouteResponseHeaderModification",
     "HTTPRouteSchemeRedirect",
     "ReferenceGrant",

@@ -362,7 +362,12 @@ fn what_cannot_be_breaks_only_itself() {
             "PartiallyInvalid=True UnsupportedValue",
         ),
         (
-            json!({ "timeouts": { "request": "1s" } }),
+            json!({ "timeouts": { "request": "1s", "backendRequest": "2s" } }),
+            "shop/web:http",
+            "PartiallyInvalid=True UnsupportedValue",
+        ),
+        (
+            json!({ "timeouts": { "request": "1.5s" } }),
             "shop/web:http",
             "PartiallyInvalid=True UnsupportedValue",
         ),
@@ -810,7 +815,7 @@ fn rich() -> Value {
             { "type": "RequestRedirect", "requestRedirect": { "scheme": "https", "port": 1, "statusCode": 301 } },
         ],
         "backendRefs": [{ "group": "", "kind": "Service", "namespace": "shop", "name": "web", "port": 80, "weight": 2 }],
-        "timeouts": { "request": "1s" },
+        "timeouts": { "request": "1s", "backendRequest": "500ms" },
     });
     let mut route = route("rich", &json!([rule]));
     route["spec"]["parentRefs"][0]["sectionName"] = json!("web");

@@ -234,6 +234,39 @@ fn a_backend_that_cannot_be_is_500_and_one_without_endpoints_503() {
 }
 
 #[test]
+fn a_rule_has_its_own_time() {
+    let (api, a, b) = shop();
+    install(&api);
+    let path = |path: &str| json!([{ "path": { "value": path } }]);
+    let rules = json!([
+        { "matches": path("/held/request"), "timeouts": { "request": "200ms" }, "backendRefs": to("web") },
+        { "matches": path("/held/backend"), "timeouts": { "request": "1h", "backendRequest": "200ms" },
+          "backendRefs": to("api") },
+    ]);
+    api.set_object(HTTP_ROUTES, &route("main", None, &rules));
+    let tidegate = start(&api);
+    for (path, endpoint) in [("/held/request", &a), ("/held/backend", &b)] {
+        let mut client = tidegate.connect();
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: {HOST}\r\n\r\n"));
+        endpoint.held().end();
+        assert_eq!(client.response().status, 504);
+        assert_eq!(tidegate.logged(path)["code"], "request_timeout");
+    }
+    let class = api.object(GATEWAY_CLASSES, "tidegate").unwrap();
+    let features = class["status"]["supportedFeatures"].to_string();
+    for feature in ["HTTPRouteRequestTimeout", "HTTPRouteBackendTimeout"] {
+        assert!(features.contains(feature), "{features}");
+    }
+    told(
+        &api,
+        HTTP_ROUTES,
+        "shop/main",
+        "/parents/0/conditions",
+        &["Accepted True Accepted", "ResolvedRefs True ResolvedRefs"],
+    );
+}
+
+#[test]
 fn each_listener_has_its_own_routes_and_certificates() {
     let (api, _a, _b) = shop();
     let (ca, held) = secret("tls");
