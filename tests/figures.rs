@@ -9,7 +9,7 @@ mod picture;
 mod stats;
 
 use bars::{Bars, Row};
-use stats::{Spread, quantile};
+use stats::{Spread, median_within, quantile};
 
 #[test]
 fn a_quantile_is_a_value_that_was_measured() {
@@ -18,6 +18,18 @@ fn a_quantile_is_a_value_that_was_measured() {
     assert_eq!(quantile(&mut values, 0.99), 99.0);
     assert_eq!(quantile(&mut values, 1.0), 100.0);
     assert!(quantile(&mut [], 0.5).is_nan());
+}
+
+#[test]
+fn a_median_lies_between_ranks_that_only_chance_moves() {
+    let within = |n: i32| {
+        let mut values: Vec<f64> = (1..=n).map(f64::from).collect();
+        median_within(&mut values)
+    };
+    // The tables of the sign test: of 10 values the 2nd and the 9th, of 20 the 6th and the 15th.
+    assert_eq!(within(10), (2.0, 5.0, 9.0));
+    assert_eq!(within(20), (6.0, 10.0, 15.0));
+    assert_eq!(within(3), (1.0, 2.0, 3.0), "too few: all of them");
 }
 
 #[test]
