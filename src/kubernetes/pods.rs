@@ -3,7 +3,7 @@
 //! Latched: a pod that was asked to go never comes back. One that is gone is remembered for a while, since a slice may list
 //! it still.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -11,10 +11,37 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::core::PartialObjectMeta;
 use tokio::time::Instant;
 
+use super::watch;
 use crate::discovery::{Observed, ObservedState, PodEnd};
 
-/// A pod, as far as it matters: its metadata.
+/// What is asked for of a pod: its metadata.
 pub(super) type PodMeta = PartialObjectMeta<Pod>;
+
+/// And what is kept of that: a namespace may have very many.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Kept {
+    pub(super) uid: Arc<str>,
+    /// When it was asked to go, and when it is killed, if it is on its way out.
+    end: Option<(Option<SystemTime>, SystemTime)>,
+}
+
+impl watch::Kept<PodMeta> for Kept {
+    /// Nothing of one without a uid, which no slice can name.
+    fn of(pod: PodMeta) -> Option<Self> {
+        let metadata = pod.metadata;
+        let grace = metadata.deletion_grace_period_seconds.unwrap_or_default();
+        let grace = Duration::from_secs(u64::try_from(grace).unwrap_or_default());
+        let killed = metadata.deletion_timestamp.map(|it| SystemTime::from(it.0));
+        Some(Self {
+            uid: metadata.uid?.into(),
+            end: killed.map(|killed| (killed.checked_sub(grace), killed)),
+        })
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self.uid == other.uid
+    }
+}
 
 /// The pods of a namespace that are on their way out.
 #[derive(Debug, Default)]
@@ -34,17 +61,14 @@ const MEMORY: Duration = Duration::from_secs(60);
 
 impl Leaving {
     /// All pods that there are. True when something is new.
-    pub(super) fn replace(&mut self, pods: &[PodMeta], now: Instant) -> bool {
+    pub(super) fn replace(&mut self, pods: &[Kept], now: Instant) -> bool {
         let mut is_new = false;
-        let mut there = HashMap::new();
+        let there: HashSet<&str> = pods.iter().map(|pod| &*pod.uid).collect();
         for pod in pods {
-            if let Some(uid) = pod.metadata.uid.as_deref() {
-                there.insert(uid, ());
-            }
             is_new |= self.see(pod);
         }
         for (uid, known) in &mut self.pods {
-            if !there.contains_key(&**uid) {
+            if !there.contains(&**uid) {
                 known.until.get_or_insert(now + MEMORY);
             }
         }
@@ -52,21 +76,17 @@ impl Leaving {
     }
 
     /// One pod as it is now. True when it is new that it goes, or when.
-    pub(super) fn see(&mut self, pod: &PodMeta) -> bool {
-        let metadata = &pod.metadata;
-        let (Some(uid), Some(killed)) = (&metadata.uid, &metadata.deletion_timestamp) else {
+    pub(super) fn see(&mut self, pod: &Kept) -> bool {
+        let Some((asked, killed)) = pod.end else {
             return false;
         };
-        let killed = SystemTime::from(killed.0);
-        let grace = metadata.deletion_grace_period_seconds.unwrap_or_default();
-        let grace = Duration::from_secs(u64::try_from(grace).unwrap_or_default());
-        let known = self.pods.entry(uid.as_str().into());
+        let known = self.pods.entry(pod.uid.clone());
         let mut is_new = false;
         let known = known.or_insert_with(|| {
             is_new = true;
             Known {
                 end: PodEnd {
-                    asked: killed.checked_sub(grace),
+                    asked,
                     killed: None,
                     in_slices: false,
                 },
@@ -82,12 +102,9 @@ impl Leaving {
     }
 
     /// A pod that is gone, perhaps without a word before: killed by force, or with its node. True when that is new.
-    pub(super) fn gone(&mut self, pod: &PodMeta, now: Instant) -> bool {
-        let Some(uid) = &pod.metadata.uid else {
-            return false;
-        };
+    pub(super) fn gone(&mut self, pod: &Kept, now: Instant) -> bool {
         let mut is_new = false;
-        let known = self.pods.entry(uid.as_str().into()).or_insert_with(|| {
+        let known = self.pods.entry(pod.uid.clone()).or_insert_with(|| {
             is_new = true;
             Known {
                 end: PodEnd {
@@ -132,21 +149,17 @@ impl Leaving {
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
     use serde_json::json;
 
     use super::*;
 
-    fn pod(uid: &str, killed: Option<&str>) -> PodMeta {
+    fn pod(uid: &str, killed: Option<&str>) -> Kept {
         let metadata = json!({
             "name": uid, "uid": uid,
             "deletionTimestamp": killed, "deletionGracePeriodSeconds": killed.map(|_| 30),
         });
-        PodMeta {
-            types: None,
-            metadata: serde_json::from_value::<ObjectMeta>(metadata).unwrap(),
-            _phantom: std::marker::PhantomData,
-        }
+        let pod = json!({ "metadata": metadata });
+        watch::Kept::of(serde_json::from_value::<PodMeta>(pod).unwrap()).unwrap()
     }
 
     fn endpoint(uid: &str, state: ObservedState) -> Observed {

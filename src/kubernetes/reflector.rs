@@ -13,7 +13,7 @@ use tracing::warn;
 
 use super::mirror::{Changed, Mirror};
 use super::place::Place;
-use super::pods::{Leaving, PodMeta};
+use super::pods::{self, Leaving, PodMeta};
 use super::slice::Slice;
 use super::view::View;
 use super::watch::{Seen, Watch};
@@ -167,7 +167,7 @@ impl Reflector {
             if self.subscribers.iter().any(|one| one.view.hears_pods())
                 && let Some(out) = out.take()
             {
-                watching.push(Watch::<PodMeta>::of(place, "pods", out).run());
+                watching.push(Watch::<PodMeta, pods::Kept>::of(place, "pods", out).run());
             }
             let due = self.next();
             let due = async {
@@ -205,11 +205,11 @@ impl Reflector {
     }
 
     /// What cannot be seen of pods takes nothing from what the slices say.
-    fn seen_pod(&mut self, seen: Seen<PodMeta>, now: Instant) {
+    fn seen_pod(&mut self, seen: Seen<pods::Kept>, now: Instant) {
         let (is_new, pod) = match seen {
             Seen::All(pods) => (self.leaving.replace(&pods, now), None),
-            Seen::One(pod) => (self.leaving.see(&pod), pod.metadata.uid),
-            Seen::Gone(pod) => (self.leaving.gone(&pod, now), pod.metadata.uid),
+            Seen::One(pod) => (self.leaving.see(&pod), Some(pod.uid)),
+            Seen::Gone(pod) => (self.leaving.gone(&pod, now), Some(pod.uid)),
             Seen::Same => (false, None),
             Seen::Nothing(error) | Seen::Absent(error) => {
                 warn!(

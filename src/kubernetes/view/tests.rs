@@ -1,12 +1,12 @@
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use proptest::prelude::*;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::super::pods::PodMeta;
+use super::super::pods::{self, PodMeta};
 use super::super::slice::Slice;
+use super::super::watch::Kept;
 use super::*;
 
 /// What can happen.
@@ -55,16 +55,13 @@ fn slice(name: u8, is_ipv4: bool, version: u64, places: &[(Option<u8>, u8, [bool
     }
 }
 
-fn pod(uid: u8) -> PodMeta {
+fn pod(uid: u8) -> pods::Kept {
     let metadata = json!({
         "uid": format!("u{uid}"),
         "deletionTimestamp": "2026-11-22T10:00:30Z", "deletionGracePeriodSeconds": 30,
     });
-    PodMeta {
-        types: None,
-        metadata: serde_json::from_value::<ObjectMeta>(metadata).unwrap(),
-        _phantom: std::marker::PhantomData,
-    }
+    let pod = json!({ "metadata": metadata });
+    Kept::of(serde_json::from_value::<PodMeta>(pod).unwrap()).unwrap()
 }
 
 /// All slices put together at once.
