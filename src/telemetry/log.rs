@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, ParseError};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -40,7 +40,7 @@ pub struct LogEnd {
 /// # Errors
 /// When `filter` is no filter (its text says what is wrong), or the thread cannot be started.
 pub fn start(format: Format, filter: &str) -> Result<(LogEnd, Level), String> {
-    let filter = EnvFilter::try_new(filter).map_err(|wrong| {
+    let filter = filter_of(filter).map_err(|wrong| {
         format!("log filter {filter:?}: {wrong}; as `info` or `tidegate=debug`")
     })?;
     let (filter, handle) = reload::Layer::new(filter);
@@ -72,16 +72,23 @@ pub fn judge(filter: &str) -> Result<(), String> {
     if let Some(part) = parts().find(slip) {
         return Err(format!("{part:?} is no level"));
     }
-    match EnvFilter::try_new(filter) {
+    match filter_of(filter) {
         Ok(_) => Ok(()),
         Err(wrong) => Err(wrong.to_string()),
     }
 }
 
+/// A filter, in which what the client of Kubernetes tells of each fault is silent unless it is asked for by name: we tell
+/// the same once, and in our words.
+fn filter_of(filter: &str) -> Result<EnvFilter, ParseError> {
+    // Of two directives for one target the later one counts.
+    EnvFilter::try_new(format!("kube_client=off,{filter}"))
+}
+
 impl Level {
     /// Logs by another level or filter from now on. One that [`judge`] does not pass changes nothing.
     pub fn set(&self, filter: &str) {
-        if let Ok(filter) = EnvFilter::try_new(filter) {
+        if let Ok(filter) = filter_of(filter) {
             // It fails only without a subscriber, and then there is no log.
             let _ = self.filter.reload(filter);
         }

@@ -172,6 +172,9 @@ fn a_server_that_is_away_changes_nothing_and_its_return_is_seen_soon() {
         assert_eq!(tidegate.get("/").text(), "a");
     }
     assert_eq!(tidegate.admin("GET", "/readyz").status, 200);
+    // It is told once for each try, by us.
+    assert!(tidegate.tells("the API server cannot be reached") > 0);
+    assert_eq!(tidegate.tells("kube_client"), 0);
     api.set(&b, READY);
     let back = Instant::now();
     api.is_away(false);
