@@ -88,7 +88,7 @@ fn url(redirect: &Redirect, parts: &Parts, target: &Target, downstream: &Downstr
 }
 
 /// What the client speaks, to us or to a proxy in front that is believed.
-fn spoken(parts: &Parts, downstream: &Downstream) -> Scheme {
+pub(super) fn spoken(parts: &Parts, downstream: &Downstream) -> Scheme {
     let told = parts.headers.get(FORWARDED_PROTO);
     match told.filter(|_| is_trusted(downstream)) {
         Some(told) if told == "https" => Scheme::Https,

@@ -7,7 +7,7 @@ use http::request::Parts;
 
 use super::change::Change;
 use super::inspect::{self, Target};
-use super::redirect::Elsewhere;
+use super::redirect::{Elsewhere, spoken};
 use super::times::Times;
 use super::upgrade::Wish;
 use super::{Downstream, Failure, Flow, Proxy, choice, headers};
@@ -56,6 +56,7 @@ impl Proxy {
                 !headers::is_passed_on(name, trusted)
                     || headers::tokens(&parts.headers, target.present()).contains(name.as_str())
             },
+            scheme: &|| spoken(parts, downstream),
         };
         let mut reader = self.reader.borrow_mut();
         let Some(route) = reader.routes().find(&ask) else {

@@ -74,7 +74,7 @@ pub struct Redirect {
 }
 
 /// What a client speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scheme {
     /// In clear text.
     Http,

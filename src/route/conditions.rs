@@ -10,11 +10,18 @@ use std::sync::Arc;
 use http::header::COOKIE;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
+use super::matcher::{bare, folded};
+use super::{Host, Scheme};
+
 /// What a request has to be besides; everything that is listed has to hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Conditions {
     /// It came in by one of these; none means any.
     pub listeners: Vec<Arc<str>>,
+    /// Its host is none of these.
+    pub others: Arc<[Host]>,
+    /// What the client speaks.
+    pub scheme: Option<Scheme>,
     /// Its method.
     pub method: Option<Method>,
     /// Fields that have exactly this value.
@@ -40,6 +47,8 @@ pub struct Ask<'r> {
     pub headers: &'r HeaderMap,
     /// Whether a field ends here. Only asked where a condition is on a field.
     pub ends_here: &'r dyn Fn(&HeaderName) -> bool,
+    /// What the client speaks. Only asked where a condition is on it.
+    pub scheme: &'r dyn Fn() -> Scheme,
 }
 
 impl Conditions {
@@ -47,6 +56,7 @@ impl Conditions {
     pub(super) fn rank(&self) -> impl Ord + use<> {
         (
             !self.listeners.is_empty(),
+            self.scheme.is_some(),
             self.method.is_some(),
             self.headers.len(),
             self.query.len(),
@@ -57,11 +67,15 @@ impl Conditions {
     pub(super) fn hold(&self, ask: &Ask<'_>) -> bool {
         let Self {
             listeners,
+            others,
+            scheme,
             method,
             headers,
             query,
         } = self;
         (listeners.is_empty() || listeners.iter().any(|it| **it == *ask.listener))
+            && (others.is_empty() || !is_of(others, ask.host))
+            && scheme.is_none_or(|scheme| scheme == (ask.scheme)())
             && method.as_ref().is_none_or(|method| method == ask.method)
             && headers.iter().all(|(name, value)| {
                 has(ask.headers, name, value.as_bytes()) && !(ask.ends_here)(name)
@@ -77,6 +91,9 @@ impl fmt::Display for Conditions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for listener in &self.listeners {
             write!(f, " on {listener}")?;
+        }
+        if let Some(scheme) = &self.scheme {
+            write!(f, " by {}", scheme.word())?;
         }
         if let Some(method) = &self.method {
             write!(f, " {method}")?;
@@ -102,6 +119,12 @@ impl fmt::Debug for Ask<'_> {
             .field("headers", &self.headers)
             .finish_non_exhaustive()
     }
+}
+
+/// Whether a host is one of these.
+fn is_of(hosts: &[Host], host: &str) -> bool {
+    let host = folded(bare(host));
+    hosts.iter().any(|one| one.has(&host))
 }
 
 /// Whether the fields of this name, taken together, are the value.

@@ -60,6 +60,22 @@ impl Matcher {
     }
 }
 
+impl Host {
+    /// Whether a host without a port, in lower case, is one of them.
+    pub(super) fn has(&self, host: &str) -> bool {
+        let below = |domain: &str| {
+            let name = host.strip_suffix(domain)?.strip_suffix('.')?;
+            (!name.is_empty()).then_some(name)
+        };
+        match self {
+            Self::Any => true,
+            Self::Exact(exact) => exact == host,
+            Self::Below(domain) => below(domain).is_some(),
+            Self::Child(domain) => below(domain).is_some_and(|name| !name.contains('.')),
+        }
+    }
+}
+
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -22,6 +22,7 @@ fn plain<'r>(host: &'r str, path: &'r str, headers: &'r HeaderMap) -> Ask<'r> {
         method: &Method::GET,
         headers,
         ends_here: &|_| false,
+        scheme: &|| Scheme::Http,
     }
 }
 
@@ -300,6 +301,7 @@ fn fields_of_one_name_are_one() {
         let ask = Ask {
             headers: &headers,
             ends_here: &|name| name == gone,
+            scheme: &|| Scheme::Http,
             ..plain("a.test", "/", &none)
         };
         routes.find(&ask).copied()
@@ -375,6 +377,7 @@ fn naive(routes: &[Matcher], ask: &Ask<'_>) -> Option<usize> {
             method,
             headers,
             query,
+            ..
         } = &matcher.conditions;
         let pairs: Vec<&str> = ask.query.split('&').collect();
         let hold = (listeners.is_empty() || listeners.iter().any(|it| &**it == ask.listener))
@@ -488,4 +491,44 @@ proptest! {
             (child("é"), "/"),]);
         let _ = routes.lead(&host, &path);
     }
+}
+
+#[test]
+fn others_have_their_hosts_for_themselves() {
+    let matcher = |host: Host, others: &[Host], scheme| Matcher {
+        conditions: Conditions {
+            others: others.into(),
+            scheme,
+            ..Conditions::default()
+        },
+        ..Matcher::new(host, Path::any())
+    };
+    let (a, below) = (Host::Exact("a.test".into()), Host::Below("b.test".into()));
+    let child = Host::Child("c.test".into());
+    let others = [a, below, child];
+    let routes = RouteTable::build([(matcher(Host::Any, &others, None), 0)]);
+    for (host, is_found) in [
+        ("x.test", true),
+        ("a.test", false),
+        ("A.test:80", false),
+        ("x.a.test", true),
+        ("b.test", true),
+        ("x.b.test", false),
+        ("x.y.b.test", false),
+        ("xb.test", true),
+        ("x.c.test", false),
+        ("x.y.c.test", true),
+    ] {
+        assert_eq!(routes.lead(host, "/").is_some(), is_found, "{host}");
+    }
+    // What a client speaks: the test's speaks http.
+    let by = |scheme, to| (matcher(Host::Any, &[], scheme), to);
+    let routes = RouteTable::build([
+        by(None, 0),
+        by(Some(Scheme::Https), 1),
+        by(Some(Scheme::Http), 2),
+    ]);
+    assert_eq!(routes.lead("x.test", "/"), Some(&2));
+    let routes = RouteTable::build([by(Some(Scheme::Https), 1), by(None, 0)]);
+    assert_eq!(routes.lead("x.test", "/"), Some(&0));
 }

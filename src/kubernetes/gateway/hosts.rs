@@ -27,6 +27,11 @@ pub(super) fn common(one: &Host, other: &Host) -> Option<Host> {
     }
 }
 
+/// Whether all that the other is for, this one is for, too.
+pub(super) fn covers(one: &Host, other: &Host) -> bool {
+    common(one, other).as_ref() == Some(other)
+}
+
 fn is_below(name: &str, parent: &str) -> bool {
     name.strip_suffix(parent)
         .and_then(|front| front.strip_suffix('.'))

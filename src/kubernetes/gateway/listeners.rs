@@ -27,6 +27,8 @@ pub(super) struct Entry {
     pub(super) name: String,
     pub(super) port: u16,
     pub(super) host: Host,
+    /// Narrower ones of other listeners on the same listener of ours, which have these for themselves.
+    pub(super) narrower: Vec<Host>,
     /// Ours that serves it; nothing when none does.
     pub(super) served_by: Option<Arc<str>>,
     pub(super) kinds: Vec<&'static str>,
@@ -95,6 +97,7 @@ pub(super) fn entries(
             name: listener.name.clone(),
             port: listener.port,
             host: host(listener.hostname.as_deref()),
+            narrower: Vec::new(),
             served_by: served_by.filter(|_| is_served),
             kinds,
             from: who(listener),
@@ -106,7 +109,40 @@ pub(super) fn entries(
     listeners.iter().map(read).collect()
 }
 
+/// Lets every listener know which hosts are not its own: a request is only for the listener with the narrowest host that it
+/// has, by each listener of ours.
+pub(super) fn isolate(all: &mut [&mut Entry]) {
+    let served: Vec<_> = all
+        .iter()
+        .filter_map(|entry| Some((entry.served_by.clone()?, entry.host.clone())))
+        .collect();
+    for entry in all {
+        let others = served.iter().filter(|(listener, host)| {
+            Some(listener) == entry.served_by.as_ref()
+                && *host != entry.host
+                && hosts::covers(&entry.host, host)
+        });
+        entry.narrower = others.map(|(_, host)| host.clone()).collect();
+        entry.narrower.sort_by_key(ToString::to_string);
+        entry.narrower.dedup();
+    }
+}
+
 impl Entry {
+    /// The hosts among these of the listener that others have for themselves; none when those have all of them.
+    pub(super) fn others(&self, host: &Host) -> Option<Arc<[Host]>> {
+        if self.narrower.iter().any(|other| hosts::covers(other, host)) {
+            return None;
+        }
+        let others = self.narrower.iter();
+        Some(
+            others
+                .filter(|other| hosts::covers(host, other))
+                .cloned()
+                .collect(),
+        )
+    }
+
     /// Whether a route of this kind in this namespace may attach.
     pub(super) fn allows(
         &self,

@@ -89,6 +89,7 @@ pub(super) fn translate(
         .iter_mut()
         .flat_map(|(.., entries)| entries)
         .collect();
+    listeners::isolate(&mut all);
     statuses.extend(routes::http(&world, settings, &mut all, draft, now));
     statuses.extend(routes::grpc(&world, settings, &mut all, draft, now));
     for (name, gateway, entries) in &gateways {

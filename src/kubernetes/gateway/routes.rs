@@ -204,6 +204,9 @@ impl<'r> Route<'r> {
         let Some(listener) = &entry.served_by else {
             return;
         };
+        // What a narrower listener is for is found there or nowhere.
+        let own = |host: &Host| Some((host.clone(), entry.others(host)?));
+        let hosts: Vec<_> = hosts.iter().filter_map(own).collect();
         let owner = self.name.to_string();
         for rule in &self.rules {
             for (path, conditions) in &rule.matches {
@@ -219,10 +222,11 @@ impl<'r> Route<'r> {
                     Some(_) => &rule.services,
                     None => &[],
                 };
-                for host in hosts {
+                for (host, others) in &hosts {
                     let matcher = Matcher {
                         conditions: Conditions {
                             listeners: vec![listener.clone()],
+                            others: others.clone(),
                             ..conditions.clone()
                         },
                         ..Matcher::new(host.clone(), path.clone())

@@ -12,14 +12,16 @@ use crate::kubernetes::objects::Name;
 use crate::kubernetes::part::GatewaySettings;
 
 /// What we do of the Gateway API beyond what everybody has to, and that, by the API's own names.
-const FEATURES: [&str; 19] = [
+const FEATURES: [&str; 21] = [
     "GRPCRoute",
     "Gateway",
+    "GatewayHTTPListenerIsolation",
     "HTTPRoute",
     "HTTPRoute303RedirectStatusCode",
     "HTTPRoute307RedirectStatusCode",
     "HTTPRoute308RedirectStatusCode",
     "HTTPRouteBackendProtocolH2C",
+    "HTTPRouteBackendProtocolWebSocket",
     "HTTPRouteBackendTimeout",
     "HTTPRouteHostRewrite",
     "HTTPRouteMethodMatching",

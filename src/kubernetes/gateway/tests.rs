@@ -5,7 +5,7 @@ use super::api::GROUP;
 use super::hosts::{common, host};
 use super::*;
 use crate::kubernetes::part::{GatewayPort, Part};
-use crate::route::{Ask, Host, RouteTable};
+use crate::route::{Ask, Host, RouteTable, Scheme};
 
 /// Everything in a cluster, by kind.
 #[derive(Default)]
@@ -167,6 +167,7 @@ impl Outcome {
             method: &http::Method::GET,
             headers,
             ends_here: &|_| false,
+            scheme: &|| Scheme::Http,
         };
         table.find(&ask).map(ToString::to_string)
     }
@@ -838,6 +839,87 @@ fn pointers(value: &Value, at: &str, found: &mut Vec<String>) {
             .for_each(|(n, it)| below(&n.to_string(), it)),
         _ => {}
     }
+}
+
+#[test]
+fn a_listener_has_its_hosts_for_itself() {
+    let listener = |name: &str, port: u16, host: Option<&str>| {
+        let protocol = if port == 443 { "HTTPS" } else { "HTTP" };
+        json!({ "name": name, "port": port, "protocol": protocol, "hostname": host,
+            "tls": { "certificateRefs": [{ "name": "cert" }] } })
+    };
+    let names = [
+        ("any", None),
+        ("wide", Some("*.test")),
+        ("deep", Some("*.shop.test")),
+        ("one", Some("a.shop.test")),
+    ];
+    let listeners = |port| names.map(|(name, host)| listener(name, port, host));
+    let at = |section: &str, host: Option<&str>, service: &str, path: &str| {
+        let mut route = route(
+            &format!("{section}-{path}"),
+            &json!([{ "matches": [{ "path": { "value": path } }],
+            "backendRefs": to(service) }]),
+        );
+        route["spec"]["parentRefs"][0]["sectionName"] = json!(section);
+        route["spec"]["hostnames"] = host.map_or(json!([]), |host| json!([host]));
+        route
+    };
+    for (port, ours) in [(80, "http"), (443, "https")] {
+        let outcome = Cluster {
+            gateways: vec![gateway(&json!(listeners(port)))],
+            http: vec![
+                at("any", None, "web", "/any"),
+                at("wide", None, "web", "/wide"),
+                at("deep", None, "web", "/deep"),
+                at("one", None, "web", "/one"),
+                // For hosts that belong to narrower listeners: all of them, and some.
+                at("wide", Some("a.shop.test"), "api", "/lost"),
+                at("any", Some("*.shop.test"), "api", "/lost"),
+                at("wide", Some("shop.test"), "api", "/own"),
+            ],
+            ..Cluster::default()
+        }
+        .reads();
+        let paths = ["/any", "/wide", "/deep", "/one", "/lost", "/own"];
+        for (host, wanted) in [
+            ("else.org", "/any"),
+            ("test", "/any"),
+            ("x.test", "/wide"),
+            ("shop.test", "/wide /own"),
+            ("x.shop.test", "/deep"),
+            ("x.a.shop.test", "/deep"),
+            ("a.shop.test", "/one"),
+            ("A.Shop.test:8080", "/one"),
+        ] {
+            let found = paths.into_iter().filter(|path| {
+                outcome
+                    .leads(ours, host, path, &http::HeaderMap::new())
+                    .is_some()
+            });
+            assert_eq!(
+                found.collect::<Vec<_>>().join(" "),
+                wanted,
+                "{host} by {ours}"
+            );
+        }
+        assert_eq!(
+            outcome.told("HTTPRoute", "wide-/lost"),
+            ["Accepted=True Accepted", "ResolvedRefs=True ResolvedRefs"]
+        );
+    }
+}
+
+#[test]
+fn the_features_are_in_order_and_told_with_the_class() {
+    let outcome = Cluster::default().reads();
+    let features = &outcome.status("GatewayClass", "tidegate")["supportedFeatures"];
+    let names = features.as_array().unwrap().iter();
+    let names: Vec<_> = names.map(|it| it["name"].as_str().unwrap()).collect();
+    let mut sorted = names.clone();
+    sorted.sort_unstable();
+    sorted.dedup();
+    assert_eq!(names, sorted);
 }
 
 proptest! {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::kubernetes::part::{Note, Part};
 use crate::net::tls::Held;
-use crate::route::{Ask, RouteTable};
+use crate::route::{Ask, RouteTable, Scheme};
 
 /// Objects to be translated.
 #[derive(Debug, Default)]
@@ -369,6 +369,7 @@ proptest! {
             method: &http::Method::GET,
             headers: &http::HeaderMap::new(),
             ends_here: &|_| false,
+            scheme: &|| Scheme::Https,
         };
         let found = table.find(&ask).map(|to| to.to_string());
         let best = paths.iter().enumerate()

@@ -302,6 +302,51 @@ fn each_listener_has_its_own_routes_and_certificates() {
 }
 
 #[test]
+fn a_narrower_listener_has_its_host_for_itself() {
+    let (api, _a, _b) = shop();
+    let (ca, held) = secret("tls");
+    api.set_object(SECRETS, &held);
+    install(&api);
+    let mut gate = api.object(GATEWAYS, "shop/gate").unwrap();
+    let tls = json!({ "certificateRefs": [{ "name": "tls" }] });
+    gate["spec"]["listeners"] = json!([
+        { "name": "any", "port": 80, "protocol": "HTTP" },
+        { "name": "one", "port": 80, "protocol": "HTTP", "hostname": HOST },
+        { "name": "any-tls", "port": 443, "protocol": "HTTPS", "tls": tls },
+        { "name": "one-tls", "port": 443, "protocol": "HTTPS", "hostname": HOST, "tls": tls },
+    ]);
+    api.set_object(GATEWAYS, &gate);
+    for (section, path, service) in [
+        ("any", "/", "web"),
+        ("any-tls", "/", "web"),
+        ("one", "/api", "api"),
+        ("one-tls", "/api", "api"),
+    ] {
+        let rules =
+            json!([{ "matches": [{ "path": { "value": path } }], "backendRefs": to(service) }]);
+        let mut route = route(section, Some(section), &rules);
+        route["spec"]["hostnames"] = json!([]);
+        api.set_object(HTTP_ROUTES, &route);
+    }
+    let tidegate = start(&api);
+    let clients = [
+        tidegate.connect(),
+        Client::tls(tidegate.listener("https"), &ca),
+    ];
+    for mut client in clients {
+        let mut asks = |host: &str, path: &str| {
+            client.send(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+            let answer = client.response();
+            (answer.status, answer.text())
+        };
+        assert_eq!(asks("else.test", "/x"), (200, "a".into()));
+        assert_eq!(asks("else.test", "/api"), (200, "a".into()));
+        assert_eq!(asks(HOST, "/api"), (200, "b".into()));
+        assert_eq!(asks(HOST, "/x").0, 404);
+    }
+}
+
+#[test]
 fn what_is_forbidden_is_named_and_only_waited_for_when_nothing_works_without_it() {
     let (api, _a, _b) = shop();
     install(&api);
