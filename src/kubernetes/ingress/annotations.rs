@@ -38,6 +38,11 @@ pub(in crate::kubernetes) fn answer(key: &str, value: &str) -> Option<(Answer, &
     let Some(known) = KNOWN.iter().find(|known| known.name == name) else {
         return Some((Answer::Changes, UNKNOWN));
     };
+    match (name, value) {
+        ("ssl-redirect", "true") => return Some((Answer::Works, REDIRECTED)),
+        ("force-ssl-redirect", "true") => return Some((Answer::Works, ALL_REDIRECTED)),
+        _ => {}
+    }
     if known.works_with.contains(&value) {
         return Some((Answer::Works, "as it is here anyway"));
     }
@@ -46,8 +51,13 @@ pub(in crate::kubernetes) fn answer(key: &str, value: &str) -> Option<(Answer, &
 
 /// Whether an Ingress only takes a share of another one's requests.
 pub(super) fn is_canary(annotations: &BTreeMap<String, String>) -> bool {
-    let said = annotations.get("nginx.ingress.kubernetes.io/canary");
-    said.is_some_and(|value| value == "true")
+    is_true(annotations, "canary")
+}
+
+/// Whether an annotation of ingress-nginx says `true`.
+pub(super) fn is_true(annotations: &BTreeMap<String, String>, name: &str) -> bool {
+    let mut all = annotations.iter();
+    all.any(|(key, value)| key.strip_prefix(PREFIX) == Some(name) && value == "true")
 }
 
 const UNKNOWN: &str = "it is not among those that tidegate knows of";
@@ -111,7 +121,11 @@ const REDIRECT: &str =
 const TRACING: &str = "spans are not exported";
 const FIREWALL: &str =
     "there is no firewall for applications here: put one in front, or do without";
-const HTTPS: &str = "http and https serve the same: clients of http are not sent to https";
+const HTTPS: &str =
+    "http and https serve the same: say \"true\" to have clients of http sent to https";
+const REDIRECTED: &str = "clients of http are sent to https by 308, on the hosts under spec.tls";
+const ALL_REDIRECTED: &str = "clients of http are sent to https by 308, on all hosts; \
+    a balancer in front that speaks https for tidegate has to be among the listener's trusted_proxies";
 const SOURCES: &str =
     "addresses of clients are not looked at: use a NetworkPolicy, or the load balancer in front";
 const COOKIE: &str = "tidegate's cookie for affinity is a session cookie with Path=/ and HttpOnly";
@@ -401,7 +415,9 @@ mod tests {
             answer(&format!("{PREFIX}{name}"), value).map(|(answer, _)| answer)
         };
         assert_eq!(said("ssl-redirect", "false"), Some(Answer::Works));
-        assert_eq!(said("ssl-redirect", "true"), Some(Answer::Changes));
+        assert_eq!(said("ssl-redirect", "true"), Some(Answer::Works));
+        assert_eq!(said("force-ssl-redirect", "true"), Some(Answer::Works));
+        assert_eq!(said("ssl-redirect", "yes"), Some(Answer::Changes));
         assert_eq!(said("backend-protocol", "HTTP"), Some(Answer::Works));
         assert_eq!(said("proxy-buffer-size", "8k"), Some(Answer::Harmless));
         assert_eq!(said("auth-url", "https://auth"), Some(Answer::Guards));

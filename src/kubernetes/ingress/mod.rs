@@ -18,6 +18,7 @@ use super::draft::Draft;
 use super::objects::{Name, Objects};
 use super::part::{About, IngressSettings};
 use crate::net::tls::Offer;
+use crate::route::Host;
 
 pub(super) use annotations::{Answer, answer};
 use class::Classes;
@@ -41,7 +42,17 @@ struct Writing<'w> {
     about: About,
     /// Whether it is served at all.
     is_open: bool,
+    /// Whose clients have to speak https.
+    secured: Secured,
     draft: &'w mut Draft,
+}
+
+/// The hosts of an Ingress whose clients have to speak https.
+#[derive(Debug)]
+enum Secured {
+    Nobody,
+    Some(Vec<Host>),
+    All,
 }
 
 /// The Ingresses that are ours, the oldest first: it wins.
@@ -78,6 +89,7 @@ pub(super) fn translate(
             settings,
             about: about(name, ingress),
             is_open: true,
+            secured: Secured::of(ingress, settings.https.is_some()),
             draft,
         };
         if !writing.annotations(ingress) {
@@ -100,6 +112,7 @@ pub(super) fn translate(
             settings,
             about: about(name, ingress),
             is_open,
+            secured: Secured::of(ingress, settings.https.is_some()),
             draft,
         };
         let rules = ingress.spec.as_ref().and_then(|spec| spec.rules.as_deref());

@@ -1,13 +1,17 @@
 //! The rules of an Ingress: hosts, paths and backends.
 
-use k8s_openapi::api::networking::v1::{HTTPIngressPath, IngressBackend, IngressRule};
+use k8s_openapi::api::networking::v1::{HTTPIngressPath, Ingress, IngressBackend, IngressRule};
+use kube::ResourceExt;
 
-use super::Writing;
+use super::{Secured, Writing, annotations};
 use crate::control::DesiredService;
 use crate::discovery::Port;
 use crate::kubernetes::backend::{nowhere, resolve};
 use crate::kubernetes::objects::Name;
-use crate::route::{Host, Matcher, Path};
+use crate::route::{
+    Action, Changes, Conditions, Host, Matcher, Path, Redirect, RedirectStatus, Scheme, Timeouts,
+    To,
+};
 
 impl Writing<'_> {
     pub(super) fn rules(&mut self, rules: &[IngressRule]) {
@@ -32,7 +36,10 @@ impl Writing<'_> {
             if let Some(host) = self.host(rule) {
                 let matcher = Matcher::new(host, Path::any());
                 // Somebody has a path for everything there, and that is no conflict.
-                let _ = self.draft.route(matcher, service.clone(), "");
+                let is_new = self.draft.route(matcher.clone(), service.clone(), "");
+                if is_new.is_ok() {
+                    self.send_to_https(matcher);
+                }
             }
         }
         self.route(&Host::Any, Path::any(), service);
@@ -42,14 +49,41 @@ impl Writing<'_> {
         let matcher = Matcher::new(host.clone(), path);
         let words = matcher.to_string();
         let owner = self.about.name.to_string();
-        if let Err(first) = self.draft.route(matcher, service, &owner) {
+        if let Err(first) = self.draft.route(matcher.clone(), service, &owner) {
             let text = if first == owner {
                 format!("{words} is there twice: the first one has it")
             } else {
                 format!("{words} belongs to ingress {first}, which is older: it has it")
             };
             self.note("Conflict", text);
+            return;
         }
+        self.send_to_https(matcher);
+    }
+
+    /// Sends clients of http elsewhere, where the Ingress asks for that.
+    fn send_to_https(&mut self, matcher: Matcher) {
+        if !self.is_open || !self.secured.has(&matcher.host) {
+            return;
+        }
+        let matcher = Matcher {
+            conditions: Conditions {
+                scheme: Some(Scheme::Http),
+                ..Conditions::default()
+            },
+            ..matcher
+        };
+        let action = Action {
+            to: To::Redirect(Redirect {
+                scheme: Some(Scheme::Https),
+                status: RedirectStatus::PermanentRedirect,
+                ..Redirect::default()
+            }),
+            changes: Changes::default(),
+            timeouts: Timeouts::default(),
+        };
+        // It comes with a route that is new, so it is new.
+        let _ = self.draft.lead(matcher, action, &[], "");
     }
 
     fn host(&mut self, rule: &IngressRule) -> Option<Host> {
@@ -117,6 +151,41 @@ impl Writing<'_> {
             self.note(fault.reason(), fault.to_string());
         }
         found.service
+    }
+}
+
+impl Secured {
+    /// The hosts of an Ingress whose clients have to speak https.
+    pub(super) fn of(ingress: &Ingress, is_tls_served: bool) -> Self {
+        let asks = |name| annotations::is_true(ingress.annotations(), name);
+        let tls = ingress.spec.as_ref().and_then(|spec| spec.tls.as_deref());
+        if asks("force-ssl-redirect") {
+            return Self::All;
+        }
+        if !is_tls_served || !asks("ssl-redirect") {
+            return Self::Nobody;
+        }
+        let of = tls.unwrap_or_default().iter();
+        let hosts = of.flat_map(|tls| tls.hosts.iter().flatten());
+        Self::Some(hosts.filter_map(|text| host(text)).collect())
+    }
+
+    fn has(&self, host: &Host) -> bool {
+        match self {
+            Self::Nobody => false,
+            Self::All => true,
+            Self::Some(hosts) => hosts.contains(host) || hosts.iter().any(|one| covers(one, host)),
+        }
+    }
+}
+
+/// Whether the wildcard of a certificate is for a host.
+fn covers(wildcard: &Host, host: &Host) -> bool {
+    match (wildcard, host) {
+        (Host::Child(domain), Host::Exact(name)) => name
+            .split_once('.')
+            .is_some_and(|(_, parent)| parent == domain),
+        _ => false,
     }
 }
 

@@ -342,6 +342,54 @@ fn naive(kind: &str, path: &str, asked: &str) -> Option<(usize, bool)> {
     }
 }
 
+#[test]
+fn clients_of_http_are_sent_to_https_where_an_ingress_asks_for_it() {
+    let annotated = |name: &str, value: &str| {
+        let mut ingress = ingress("a", &rule("a.test", &[path("Prefix", "/", "web")]));
+        let other = ingress["spec"]["rules"][0].clone();
+        let rules = ingress["spec"]["rules"].as_array_mut().unwrap();
+        for host in ["x.b.test", "c.test"] {
+            rules.push(with_host(other.clone(), host));
+        }
+        ingress["spec"]["tls"] = json!([{ "hosts": ["a.test", "*.b.test"] }]);
+        let key = format!("nginx.ingress.kubernetes.io/{name}");
+        ingress["metadata"]["annotations"] = json!({ key: value });
+        Given::of(&[ingress])
+    };
+    let redirected = |given: &Given| {
+        let routes = given.routes().into_iter();
+        let redirected = routes.filter(|it| it.ends_with("/ by http redirect 308"));
+        let hosts = redirected.map(|it| it.split_once('/').unwrap().0.to_owned());
+        hosts.collect::<Vec<_>>().join(" ")
+    };
+    for (name, value, wanted) in [
+        ("ssl-redirect", "true", "a.test x.b.test"),
+        ("force-ssl-redirect", "true", "a.test x.b.test c.test"),
+        ("ssl-redirect", "false", ""),
+        ("force-ssl-redirect", "false", ""),
+        ("ssl-redirect", "True", ""),
+        ("affinity-mode", "true", ""),
+    ] {
+        let given = annotated(name, value);
+        assert_eq!(redirected(&given), wanted, "{name}: {value}");
+        let is_told = given.reasons().contains(&"AnnotationIgnored");
+        assert_eq!(is_told, value == "True", "{name}: {value}");
+    }
+    // Nobody is sent where nothing is.
+    let plain = IngressSettings::default();
+    let (part, _) = annotated("ssl-redirect", "true").translate(&plain);
+    assert!(
+        part.routes
+            .iter()
+            .all(|(matcher, _)| matcher.conditions.scheme.is_none())
+    );
+}
+
+fn with_host(mut rule: Value, host: &str) -> Value {
+    rule["host"] = json!(host);
+    rule
+}
+
 proptest! {
     /// The longest path wins, and of two of the same length the exact one.
     #[test]

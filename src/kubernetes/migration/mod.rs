@@ -216,7 +216,8 @@ fn judge(found: &Found, part: &Part, notes: &[Note]) -> Judgement {
         differs |= is_other;
         lines.push((word, format!("{key}: {text}")));
     }
-    if !tls.is_empty() && !found.ingress.annotations().contains_key(REDIRECTS) {
+    let annotations = found.ingress.annotations();
+    if !tls.is_empty() && REDIRECTS.iter().all(|it| !annotations.contains_key(*it)) {
         differs = true;
         lines.push(("differs", PLAIN.to_owned()));
     }
@@ -279,6 +280,9 @@ fn backends(spec: Option<&IngressSpec>) -> impl Iterator<Item = &IngressBackend>
 }
 
 const CONFLICT: &str = "Conflict";
-const REDIRECTS: &str = "nginx.ingress.kubernetes.io/ssl-redirect";
+const REDIRECTS: [&str; 2] = [
+    "nginx.ingress.kubernetes.io/ssl-redirect",
+    "nginx.ingress.kubernetes.io/force-ssl-redirect",
+];
 const PLAIN: &str = "http and https serve the same: ingress-nginx sends clients of http to https wherever there is TLS, \
-                     tidegate does not";
+                     tidegate only with the annotation nginx.ingress.kubernetes.io/ssl-redirect: \"true\"";

@@ -234,6 +234,33 @@ fn a_secret_is_shown_swapped_and_missed_by_its_own_host_alone() {
 }
 
 #[test]
+fn clients_of_http_are_sent_to_https_where_the_ingress_says_so() {
+    let (api, _a, _b) = shop();
+    let (ca, held) = secret("tls");
+    api.set_object(SECRETS, &held);
+    let mut shop = ingress("main", "tidegate", &[("/", "web")]);
+    shop["spec"]["tls"] = json!([{ "hosts": [HOST], "secretName": "tls" }]);
+    api.set_object(INGRESSES, &shop);
+    let plain = "name: http, address: \"127.0.0.1:0\"";
+    let text = config("").replace(plain, &format!("{plain}, trusted_proxies: [127.0.0.0/8]"));
+    let setup = Setup::without_file().with_file("kubeconfig", &api.kubeconfig());
+    let tidegate = setup.with_config(&text).start();
+    assert_eq!(answers(&tidegate, "/x?y", 200).text(), "a");
+    shop["metadata"]["annotations"] = json!({ "nginx.ingress.kubernetes.io/ssl-redirect": "true" });
+    api.set_object(INGRESSES, &shop);
+    let moved = answers(&tidegate, "/x?y", 308);
+    assert_eq!(moved.head.field("location"), Some("https://shop.test/x?y"));
+    // Not those who speak it already, to us or to a balancer in front.
+    let mut client = Client::tls(tidegate.listener("https"), &ca);
+    assert_eq!(ask(&mut client, "/x?y").text(), "a");
+    let mut behind = tidegate.connect();
+    behind.send(format!(
+        "GET / HTTP/1.1\r\nHost: {HOST}\r\nX-Forwarded-Proto: https\r\n\r\n"
+    ));
+    assert_eq!(behind.response().text(), "a");
+}
+
+#[test]
 fn a_server_that_is_away_or_forbids_changes_nothing() {
     let (api, _a, _b) = shop();
     api.set_object(INGRESSES, &ingress("main", "tidegate", &[("/", "web")]));
