@@ -19,6 +19,5 @@ pub use dial::{Dialer, MemoryNet};
 pub use network::Network;
 pub use socket::{
     BindError, accept_waiting, bind_listeners, bound_to, ignore_newcomers, into_tokio,
-    tune_downstream,
 };
 pub use stream::Stream;

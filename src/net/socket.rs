@@ -101,18 +101,12 @@ const WITHOUT_SYN: [SockFilter; 5] = {
     ]
 };
 
-/// The options of an accepted connection.
-pub fn tune_downstream(stream: &TcpStream) {
-    tune(stream);
-}
-
 /// The options of a connection to an endpoint.
 pub(super) fn tune_upstream(stream: &TcpStream) {
-    tune(stream);
+    tune(&SockRef::from(stream));
 }
 
-fn tune(stream: &TcpStream) {
-    let socket = SockRef::from(stream);
+fn tune(socket: &SockRef<'_>) {
     let keepalive = TcpKeepalive::new()
         .with_time(KEEPALIVE_IDLE)
         .with_interval(KEEPALIVE_INTERVAL)
@@ -123,11 +117,13 @@ fn tune(stream: &TcpStream) {
     let _ = socket.set_tcp_user_timeout(Some(USER_TIMEOUT));
 }
 
-/// A listening socket for the runtime of this thread.
+/// A listening socket for the runtime of this thread. The connections that it accepts from here on inherit their options from
+/// it: set on each, they would be six system calls.
 ///
 /// # Errors
 /// As the runtime's registration.
 pub fn into_tokio(listener: std::net::TcpListener) -> io::Result<TcpListener> {
+    tune(&SockRef::from(&listener));
     TcpListener::from_std(listener)
 }
 
@@ -206,6 +202,21 @@ mod tests {
         stream.read_exact(&mut read).await.unwrap();
         assert_eq!(&read, b"here", "what is open goes on");
         assert!(accept_waiting(&listener).unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn accepted_connections_have_the_options_of_their_listener() {
+        let mut listeners = bind_listeners(SocketAddr::from(([127, 0, 0, 1], 0)), 1).unwrap();
+        let listener = into_tokio(listeners.remove(0)).unwrap();
+        let client = begin(listener.local_addr().unwrap());
+        let (accepted, _) = accept_waiting(&listener).unwrap().unwrap();
+        let socket = SockRef::from(&accepted);
+        assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE_IDLE);
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), KEEPALIVE_INTERVAL);
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), KEEPALIVE_PROBES);
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(USER_TIMEOUT));
+        drop(client);
     }
 
     #[test]

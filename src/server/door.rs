@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tracing::debug;
 
-use crate::net::{Stream, accept_waiting, ignore_newcomers, into_tokio, tune_downstream};
+use crate::net::{Stream, accept_waiting, ignore_newcomers, into_tokio};
 
 /// Where connections come from.
 #[derive(Debug)]
@@ -49,7 +49,6 @@ impl Acceptor {
         match self {
             Self::Tcp(listener) | Self::Lent(listener) => {
                 let (stream, client) = listener.accept().await?;
-                tune_downstream(&stream);
                 Ok(Some((Stream::Tcp(stream), client)))
             }
             Self::Memory(listener) => Ok(listener
@@ -73,10 +72,7 @@ impl Acceptor {
     pub(super) fn accept_waiting(&mut self) -> io::Result<Option<(Stream, SocketAddr)>> {
         match self {
             Self::Tcp(listener) | Self::Lent(listener) => {
-                Ok(accept_waiting(listener)?.map(|(stream, client)| {
-                    tune_downstream(&stream);
-                    (Stream::Tcp(stream), client)
-                }))
+                Ok(accept_waiting(listener)?.map(|(stream, client)| (Stream::Tcp(stream), client)))
             }
             Self::Memory(listener) => Ok(listener
                 .try_recv()
