@@ -32,10 +32,10 @@ use support::{machine, pin};
 #[derive(Debug, Parser)]
 struct Options {
     /// Turns of each kind
-    #[arg(long, default_value_t = 30)]
+    #[arg(long, default_value_t = 60)]
     rounds: usize,
-    /// How long a turn lasts
-    #[arg(long, default_value = "3s")]
+    /// How long a turn lasts: short, so that what disturbs the machine for longer disturbs both kinds
+    #[arg(long, default_value = "1s")]
     turn: humantime::Duration,
     /// Endpoints of the service
     #[arg(long, default_value_t = 10)]
