@@ -29,7 +29,7 @@ pub(super) struct Scrape {
 /// How long a worker may take to add up what it has counted; its numbers are then missing from this scrape.
 const REPORT: Duration = Duration::from_millis(500);
 /// How often what is gone is swept without a scrape.
-const SWEEP: Duration = Duration::from_secs(60);
+const SWEEP: Duration = Duration::from_secs(10);
 
 impl Scrape {
     pub(super) fn new(
@@ -54,15 +54,17 @@ impl Scrape {
     /// Sweeps once in a while what nobody scrapes (P12).
     pub(super) async fn keep_house(self, stop: CancellationToken) {
         while stop.run_until_cancelled(sleep(SWEEP)).await.is_some() {
-            if self.metrics.has_gone() {
-                self.sweep().await;
+            let gone = self.handle.gone().await.unwrap_or_default();
+            if !gone.is_empty() {
+                self.sweep(gone).await;
             }
         }
     }
 
     /// The text.
     pub(super) async fn text(&self) -> String {
-        let found = self.look().await;
+        let gone = self.handle.gone().await.unwrap_or_default();
+        let found = self.look(gone).await;
         let metrics = self.metrics.clone();
         let text = move || {
             found.enter(&metrics);
@@ -72,17 +74,16 @@ impl Scrape {
         spawn_blocking(text).await.unwrap_or_default()
     }
 
-    async fn sweep(&self) {
-        let found = self.look().await;
+    async fn sweep(&self, gone: Gone) {
+        let found = self.look(gone).await;
         let metrics = self.metrics.clone();
         // It fails only with the process.
         let _ = spawn_blocking(move || found.enter(&metrics)).await;
     }
 
-    /// Looks at what is there: what the thread that closes gates has to say, and no more.
-    async fn look(&self) -> Found {
-        // First what is gone: what comes back after that is found below.
-        let gone = self.metrics.take_gone();
+    /// Looks at what is there: what the thread that closes gates has to say, and no more. It comes after what is `gone`: some
+    /// of that may have come back.
+    async fn look(&self, gone: Gone) -> Found {
         let census = self.census().await;
         let services = self.handle.totals().await.unwrap_or_default();
         let endpoints = if self.per_endpoint {

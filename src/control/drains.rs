@@ -459,7 +459,9 @@ impl Writer {
                 record.ready -= 1;
             }
             record.entries.remove(key);
-            self.metrics.forget_endpoint(service.as_str(), key.as_str());
+            if self.metrics.names_endpoints() {
+                self.gone.endpoint(service.as_str(), key.as_str());
+            }
         }
         for record in gone {
             let reason = record.reason();
@@ -478,7 +480,7 @@ impl Writer {
             if let Some(record) = self.services.remove(service) {
                 record.source.stop.cancel();
             }
-            self.metrics.forget_service(service.as_str());
+            self.gone.service(service.as_str());
         }
     }
 

@@ -13,6 +13,7 @@ use super::elder::{Elder, ElderWish};
 use super::view::{DrainsView, Event, EventKind, ServiceView, State};
 use crate::drain::{Cause, Cut, LimitedBy, Report};
 use crate::endpoint::{EndpointKey, ServiceName};
+use crate::telemetry::Gone;
 
 /// A way to the writer; cheap to clone.
 #[derive(Debug, Clone)]
@@ -154,6 +155,8 @@ pub(crate) enum Request {
     Drains(oneshot::Sender<DrainsView>),
     Ready(oneshot::Sender<Vec<ServiceName>>),
     Totals(oneshot::Sender<Vec<Totals>>),
+    /// Whose series may go.
+    Gone(oneshot::Sender<Gone>),
     Reload(Arc<Desired>, oneshot::Sender<()>),
     /// What the process after this one is to know.
     Tell(oneshot::Sender<Value>),
@@ -295,6 +298,14 @@ impl Handle {
     /// [`HandleError::Leaving`].
     pub async fn waiting_for(&self) -> Result<Vec<ServiceName>, HandleError> {
         self.ask(Request::Ready).await
+    }
+
+    /// What has gone since this was last asked, for whoever keeps the metrics (P12).
+    ///
+    /// # Errors
+    /// [`HandleError::Leaving`].
+    pub async fn gone(&self) -> Result<Gone, HandleError> {
+        self.ask(Request::Gone).await
     }
 
     /// Makes the services and routes those of a config; answers when they are in force.

@@ -307,7 +307,7 @@ impl Writer {
             if let Some(record) = self.services.remove(name) {
                 record.source.stop.cancel();
             }
-            self.metrics.forget_service(name.as_str());
+            self.gone.service(name.as_str());
             return 1;
         }
         let all: Vec<EndpointKey> = record.entries.keys().cloned().collect();

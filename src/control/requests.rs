@@ -69,6 +69,7 @@ impl Writer {
                         .collect(),
                 );
             }
+            Request::Gone(answer) => drop(answer.send(std::mem::take(&mut self.gone))),
             Request::Reload(desired, answer) => self.begin_reload(desired, Some(answer)),
             Request::Tell(answer) => drop(answer.send(self.told())),
             Request::HandOver(answer) => drop(answer.send(self.hand_over())),

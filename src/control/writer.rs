@@ -23,7 +23,7 @@ use crate::drain::{Plan, Report};
 use crate::endpoint::{About, Edges, EndpointId, EndpointKey, Life, ServiceName};
 use crate::health::Verdict;
 use crate::snapshot::{Publisher, ServiceSnapshot};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Gone, Metrics};
 
 /// Builds the source that is configured for a service.
 pub type BuildSource = Box<dyn Fn(&crate::discovery::Settings) -> Box<dyn Source>>;
@@ -77,6 +77,8 @@ pub struct Writer {
     pub(super) pod_deadlines: BTreeSet<(Instant, ServiceName, EndpointKey)>,
     pub(super) publisher: Publisher,
     pub(super) metrics: Arc<Metrics>,
+    /// What has gone and may still have series: finding them is no work for this thread (P2).
+    pub(super) gone: Gone,
     pub(super) build: BuildSource,
     pub(super) news: mpsc::Sender<News>,
     pub(super) sources: TaskTracker,
@@ -148,6 +150,7 @@ impl Writer {
             pod_deadlines: BTreeSet::new(),
             publisher,
             metrics,
+            gone: Gone::default(),
             build,
             news,
             sources: TaskTracker::new(),

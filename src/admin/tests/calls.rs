@@ -47,6 +47,7 @@ fn writer(asked: &Arc<Mutex<Vec<String>>>) -> impl FnMut(Ask) + Send + 'static {
                 }));
             }
             Ask::Totals(answer) => drop(answer.send(Vec::new())),
+            Ask::Gone(answer) => drop(answer.send(crate::telemetry::Gone::default())),
             Ask::Reload(_, answer) => drop(answer.send(())),
             Ask::Drains(answer) => drop(answer.send(DrainsView {
                 running: vec![RunningDrain {

@@ -2,7 +2,7 @@
 //!
 //! A family knows its series by all their labels, so finding those of one service is a look at all. That is no work for
 //! the thread that closes gates (P2), least of all once for each service that a reload takes away: there what is gone is
-//! noted, and whoever scrapes removes the series of all that have gone since, on another thread.
+//! noted, and whoever scrapes asks for it and removes the series of all that have gone since, on another thread.
 
 use std::collections::{HashMap, HashSet};
 
@@ -38,11 +38,13 @@ impl Gone {
         }
     }
 
-    pub(super) fn service(&mut self, service: &str) {
+    /// A service is gone.
+    pub fn service(&mut self, service: &str) {
         self.services.insert(service.to_owned());
     }
 
-    pub(super) fn endpoint(&mut self, service: &str, endpoint: &str) {
+    /// An endpoint is gone.
+    pub fn endpoint(&mut self, service: &str, endpoint: &str) {
         let endpoints = self.endpoints.entry(service.to_owned()).or_default();
         endpoints.insert(endpoint.to_owned());
     }

@@ -8,7 +8,8 @@ mod catalog;
 mod cells;
 mod gone;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use prometheus::{IntGaugeVec, Opts, Registry, TextEncoder};
@@ -22,7 +23,8 @@ pub use gone::Gone;
 pub struct Metrics {
     registry: Registry,
     all: Catalog,
-    gone: Mutex<Gone>,
+    /// Series that name endpoints are there. Orders nothing: relaxed access is enough.
+    names_endpoints: AtomicBool,
 }
 
 impl Metrics {
@@ -34,7 +36,7 @@ impl Metrics {
         let metrics = Self {
             registry,
             all,
-            gone: Mutex::default(),
+            names_endpoints: AtomicBool::new(false),
         };
         // Two series that alerts ask for the absence of exist from the start.
         metrics.all.config_reload.with_label_values(&["success"]);
@@ -115,6 +117,7 @@ impl Metrics {
 
     /// What became of a request at an endpoint; only called where metrics name endpoints.
     pub fn endpoint_request(&self, service: &str, endpoint: &str, outcome: &str) {
+        self.names_endpoints.store(true, Ordering::Relaxed);
         self.all
             .endpoint_requests
             .with_label_values(&[service, endpoint, outcome])
@@ -268,6 +271,7 @@ impl Metrics {
         states: &[(&str, bool)],
         in_flight: u64,
     ) {
+        self.names_endpoints.store(true, Ordering::Relaxed);
         for (state, is) in states {
             self.all
                 .endpoint_state
@@ -280,37 +284,15 @@ impl Metrics {
             .set(in_flight as i64);
     }
 
-    /// An endpoint is gone: the next sweep takes its series (P12).
-    pub fn forget_endpoint(&self, service: &str, endpoint: &str) {
-        self.gone().endpoint(service, endpoint);
-    }
-
-    /// A service is gone: the next sweep takes its series (P12).
-    pub fn forget_service(&self, service: &str) {
-        self.gone().service(service);
-    }
-
-    /// Whether anything has gone since it was last taken.
+    /// Whether any series name endpoints, so that those of one that is gone have to go, too.
     #[must_use]
-    pub fn has_gone(&self) -> bool {
-        !self.gone().is_empty()
-    }
-
-    /// What has gone since this was last asked. Whoever asks looks next at what is there, since some may have come back,
-    /// and then sweeps.
-    #[must_use]
-    pub fn take_gone(&self) -> Gone {
-        std::mem::take(&mut *self.gone())
+    pub fn names_endpoints(&self) -> bool {
+        self.names_endpoints.load(Ordering::Relaxed)
     }
 
     /// Removes the series of all that is gone. A look at every series: not for a thread that others wait for.
     pub fn sweep(&self, gone: &Gone) {
         self.all.sweep(gone);
-    }
-
-    /// A panic while it was locked would have left nothing half-done.
-    fn gone(&self) -> MutexGuard<'_, Gone> {
-        self.gone.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -343,19 +325,19 @@ mod tests {
             ),
             "{text}"
         );
-        metrics.forget_endpoint("web", "web-1");
-        metrics.sweep(&metrics.take_gone());
+        let mut gone = Gone::default();
+        gone.endpoint("web", "web-1");
+        metrics.sweep(&gone);
         let text = metrics.text();
         assert!(!text.contains("web-1") && text.contains("web-2"), "{text}");
-        metrics.forget_endpoint("web", "web-2");
-        metrics.forget_service("web");
-        metrics.sweep(&metrics.take_gone());
+        gone.endpoint("web", "web-2");
+        gone.service("web");
+        metrics.sweep(&gone);
         assert!(
             !metrics.text().contains("service=\"web\""),
             "{}",
             metrics.text()
         );
-        assert!(!metrics.has_gone());
     }
 
     #[test]
@@ -365,10 +347,10 @@ mod tests {
         metrics.retry("other", "connect");
         metrics.endpoint_request("web", "web-1", "ok");
         metrics.endpoint_request("web", "web-2", "ok");
-        metrics.forget_service("web");
-        metrics.forget_endpoint("web", "web-1");
-        metrics.forget_endpoint("web", "web-2");
-        let mut gone = metrics.take_gone();
+        let mut gone = Gone::default();
+        gone.service("web");
+        gone.endpoint("web", "web-1");
+        gone.endpoint("web", "web-2");
         gone.keep_service("web");
         gone.keep_endpoint("web", "web-2");
         metrics.sweep(&gone);
