@@ -56,8 +56,11 @@ pub(super) struct Drainpipe {
 /// Lines that may wait.
 const WAITING_MAX: u64 = 65_536;
 
-/// After each write the thread naps this long: to wake it for every page costs more than to write the page.
+/// After it has written all there was the thread naps this long: to wake it for every page costs more than to write the page.
 const NAP: Duration = Duration::from_millis(5);
+
+/// So much is gathered for a write, if so much waits.
+const GATHERED: usize = 48 * 1024;
 
 impl Sink {
     /// Starts the thread. It writes at most so many bytes at a time, if the lines allow.
@@ -160,7 +163,7 @@ fn write_all(
     while let Ok(first) = lines.recv() {
         let mut count = first.count;
         buffer.extend_from_slice(&first.text);
-        while buffer.len() < 48 * 1024
+        while buffer.len() < GATHERED
             && let Ok(next) = lines.try_recv()
         {
             buffer.extend_from_slice(&next.text);
@@ -176,9 +179,12 @@ fn write_all(
             &counts.lost
         }
         .fetch_add(count, Ordering::Relaxed);
+        let is_behind = buffer.len() >= GATHERED;
         buffer.clear();
-        // Nobody ever sends here: this is a sleep that the end of the process cuts short.
-        let _ = nap.recv_timeout(NAP);
+        if !is_behind {
+            // Nobody ever sends here: this is a sleep that the end of the process cuts short.
+            let _ = nap.recv_timeout(NAP);
+        }
     }
 }
 
