@@ -5,7 +5,7 @@
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -33,6 +33,8 @@ struct Counts {
     put: AtomicU64,
     written: AtomicU64,
     lost: AtomicU64,
+    /// Bytes in the queue.
+    waiting: AtomicUsize,
 }
 
 impl Clone for Sink {
@@ -55,6 +57,9 @@ pub(super) struct Drainpipe {
 
 /// Lines that may wait.
 const WAITING_MAX: u64 = 65_536;
+
+/// Bytes that may wait: clients choose how long a line is, and nobody may read the log.
+const WAITING_BYTES: usize = 32 * 1024 * 1024;
 
 /// After it has written all there was the thread naps this long: to wake it for every page costs more than to write the page.
 const NAP: Duration = Duration::from_millis(5);
@@ -97,8 +102,12 @@ impl Sink {
         // Counted first, so that `flush` never believes that everything is written too early.
         let before = counts.put.fetch_add(count, Ordering::Relaxed);
         let waiting = before.saturating_sub(read(&counts.written) + read(&counts.lost));
+        let bytes = text.len();
+        let all = counts.waiting.fetch_add(bytes, Ordering::Relaxed) + bytes;
         let lines = Box::new(Lines { text, count });
-        if waiting >= WAITING_MAX || self.queue.try_send(lines).is_err() {
+        let is_full = waiting >= WAITING_MAX || all > WAITING_BYTES;
+        if is_full || self.queue.try_send(lines).is_err() {
+            counts.waiting.fetch_sub(bytes, Ordering::Relaxed);
             counts.lost.fetch_add(count, Ordering::Relaxed);
         }
     }
@@ -169,6 +178,7 @@ fn write_all(
             buffer.extend_from_slice(&next.text);
             count += next.count;
         }
+        counts.waiting.fetch_sub(buffer.len(), Ordering::Relaxed);
         let written = pieces(&buffer, at_once)
             .try_for_each(|piece| out.write_all(piece))
             .and_then(|()| out.flush())
@@ -296,6 +306,21 @@ mod tests {
         assert_eq!(losses.count(), 3);
         drop(sink);
         assert_eq!(pipe.finish(Duration::ZERO), 103 + WAITING_MAX);
+        drop(unstick);
+    }
+
+    #[test]
+    fn long_lines_wait_only_as_far_as_memory_is_allowed_to_them() {
+        let (unstick, stuck) = sync_channel(0);
+        let (sink, pipe) = Sink::start("test", Stuck(stuck), PIPE_BUF).unwrap();
+        let losses = sink.losses();
+        let long = || vec![b'x'; 1024 * 1024].into_boxed_slice();
+        // One may be with the thread, and waits no more then.
+        (0..40).for_each(|_| sink.put(long(), 1));
+        let lost = losses.count();
+        assert!((7..=8).contains(&lost), "{lost}");
+        drop(sink);
+        assert_eq!(pipe.finish(Duration::ZERO), 40);
         drop(unstick);
     }
 }
