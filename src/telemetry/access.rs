@@ -217,8 +217,8 @@ impl Drop for WorkerLog {
 }
 
 impl AccessLogEnd {
-    /// Waits for the last line, for so long at the most; every [`AccessLog`] and [`WorkerLog`] has to be dropped before. Returns how many
-    /// lines are lost, or may be.
+    /// Waits for the last line, for so long at the most; every [`AccessLog`] and [`WorkerLog`] has to be dropped before.
+    /// Returns how many lines are lost, or may be.
     #[must_use]
     pub fn finish(self, limit: Duration) -> u64 {
         self.pipe.finish(limit)
