@@ -48,6 +48,7 @@ fn config(setup: &Setup<'_>, places: Places) -> String {
     } else {
         ""
     };
+    // Before 1.23.4 TLS 1.3 has to be asked for; everybody else speaks it.
     format!(
         "daemon off; worker_processes 1; pid nginx.pid; {user}\n\
          events {{ worker_connections 4096; }}\n\
@@ -59,7 +60,7 @@ fn config(setup: &Setup<'_>, places: Places) -> String {
            proxy_connect_timeout 1s; proxy_read_timeout 60s; proxy_send_timeout 60s;\n\
            upstream web {{ random two least_conn; {servers}\n\
              keepalive 1024; keepalive_timeout 30s; keepalive_requests 1000000000; }}\n\
-           ssl_certificate {dir}/bench.crt; ssl_certificate_key {dir}/bench.key;\n\
+           ssl_protocols TLSv1.2 TLSv1.3; ssl_certificate {dir}/bench.crt; ssl_certificate_key {dir}/bench.key;\n\
            http2_max_requests 1000000000;\n\
            server {{ listen {clear}; listen {tls} ssl http2;\n\
              proxy_http_version 1.1;\n\
