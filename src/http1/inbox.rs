@@ -3,8 +3,9 @@
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
+use super::spare;
 use crate::net::Stream;
 
 /// A buffer that grows with what comes, so that a large body costs few calls and a small one little memory.
@@ -49,7 +50,7 @@ impl Inbox {
                     ready!(stream.poll_readable(cx));
                 }
                 // Growing it would make it as much larger as has been taken off its front.
-                self.bytes = BytesMut::with_capacity(ask);
+                self.bytes = spare::take(ask);
             } else {
                 self.bytes.reserve(ask);
             }
@@ -64,6 +65,16 @@ impl Inbox {
             self.ask /= 2;
         }
         Poll::Ready(read)
+    }
+
+    /// Takes so much off the front. A large buffer goes along with the last of what is in it: it can be used anew as soon as that
+    /// has been written out ([`give`](super::give)), by whoever reads next.
+    pub fn take(&mut self, size: usize) -> Bytes {
+        if size == self.bytes.len() && self.ask > KEPT_MAX {
+            std::mem::take(&mut self.bytes).freeze()
+        } else {
+            self.bytes.split_to(size).freeze()
+        }
     }
 
     /// Nothing is asked for, perhaps for long.

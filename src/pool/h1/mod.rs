@@ -20,7 +20,7 @@ use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Permit;
-use crate::http1::{Chunk, Chunks, End, Inbox, write_end, write_size};
+use crate::http1::{Chunk, Chunks, End, Inbox, give, write_end, write_size};
 use crate::net::Stream;
 pub use head::{Asked, Head, Length};
 
@@ -227,7 +227,7 @@ impl Connection {
             self.out.advance(small);
             self.large.advance(written - small);
             if self.large.is_empty() {
-                self.large = Bytes::new();
+                give(std::mem::take(&mut self.large));
             }
         }
         if self.stream.holds_back() {
@@ -312,7 +312,7 @@ impl Connection {
             return None;
         }
         self.body = Body::Done;
-        Some(self.inbox.bytes.split_to(left).freeze())
+        Some(self.inbox.take(left))
     }
 
     /// The next piece of the response's body; none at its end.
@@ -338,21 +338,24 @@ impl Connection {
     }
 
     fn take_piece(&mut self) -> Result<Taken, ReadError> {
-        let read = &mut self.inbox.bytes;
+        let here = self.inbox.bytes.len();
         match &mut self.body {
             Body::Done => Ok(Taken::End),
-            _ if read.is_empty() => Ok(Taken::More),
-            Body::UntilClose => Ok(Taken::Piece(Piece::Data(read.split().freeze()))),
+            _ if here == 0 => Ok(Taken::More),
+            Body::UntilClose => Ok(Taken::Piece(Piece::Data(self.inbox.take(here)))),
             Body::Sized(left) => {
-                let here = usize::try_from(*left).unwrap_or(usize::MAX).min(read.len());
+                let here = usize::try_from(*left).unwrap_or(usize::MAX).min(here);
                 *left -= here as u64;
-                let piece = read.split_to(here).freeze();
+                let piece = self.inbox.take(here);
                 if *left == 0 {
                     self.body = Body::Done;
                 }
                 Ok(Taken::Piece(Piece::Data(piece)))
             }
-            Body::Chunked(chunks) => match chunks.next(read).map_err(ReadError::Malformed)? {
+            Body::Chunked(chunks) => match chunks
+                .next(&mut self.inbox.bytes)
+                .map_err(ReadError::Malformed)?
+            {
                 Chunk::Data(data) => Ok(Taken::Piece(Piece::Data(data))),
                 Chunk::More => Ok(Taken::More),
                 Chunk::End(trailers) => {

@@ -164,19 +164,19 @@ impl Intake {
 
     /// Takes the next piece of the body.
     pub(super) fn next(&mut self) -> Result<Piece, &'static str> {
-        let read = &mut self.inbox.bytes;
+        let here = self.inbox.bytes.len();
         let piece = match &mut self.body {
             Rest::None => Piece::End(None),
-            Rest::Sized(_) if read.is_empty() => Piece::More,
+            Rest::Sized(_) if here == 0 => Piece::More,
             Rest::Sized(left) => {
-                let here = usize::try_from(*left).unwrap_or(usize::MAX).min(read.len());
+                let here = usize::try_from(*left).unwrap_or(usize::MAX).min(here);
                 *left -= here as u64;
                 if *left == 0 {
                     self.body = Rest::None;
                 }
-                Piece::Data(read.split_to(here).freeze())
+                Piece::Data(self.inbox.take(here))
             }
-            Rest::Chunked(chunks) => match chunks.next(read)? {
+            Rest::Chunked(chunks) => match chunks.next(&mut self.inbox.bytes)? {
                 Chunk::Data(data) => Piece::Data(data),
                 Chunk::More => Piece::More,
                 Chunk::End(trailers) => {

@@ -10,7 +10,7 @@ use http::{HeaderValue, StatusCode};
 use http_body::Body as _;
 use tokio::time::Instant;
 
-use crate::http1::{write_end, write_size};
+use crate::http1::{give, write_end, write_size};
 use crate::proxy::{Answer, Body};
 use crate::server::connection::{Connection, LAST_WAIT};
 
@@ -194,7 +194,7 @@ impl Out {
             self.small.advance(small);
             self.large.advance(written - small);
             if self.large.is_empty() {
-                self.large = Bytes::new();
+                give(std::mem::take(&mut self.large));
             }
         }
     }
