@@ -1,5 +1,6 @@
 //! Which service a request is for, as clients and endpoints see it.
 
+use crate::support::stream_client::INTERNAL_ERROR;
 use crate::support::{Client, Endpoint, Setup, StreamClient, StreamEndpoint, Tidegate};
 
 /// Two services, `a` and `b`, and these routes, a line each.
@@ -372,4 +373,50 @@ fn a_route_has_its_own_time_for_the_whole_of_it() {
     assert_eq!(other.response().status, 504);
     late.answer("late");
     assert_eq!(long.response().text(), "late");
+}
+
+/// The time ends one stream, and the others of its connection go on.
+#[test]
+fn a_stream_has_its_routes_time_too() {
+    let (a, b) = (Endpoint::start("a"), Endpoint::start("b"));
+    let text = config(
+        &a,
+        &b,
+        &[
+            "{ path: /held/short, service: a, timeouts: { request: 200ms } }",
+            "{ service: a }",
+        ],
+    );
+    let tidegate = Setup::config(&text).start();
+    let mut client = StreamClient::connect(tidegate.address());
+    let other = client.ask("/held/other");
+    let late = a.held();
+    // Without an answer.
+    let stream = client.ask("/held/short");
+    let exchange = a.held();
+    let answer = client.answer(stream);
+    assert_eq!((answer.status(), answer.whole), (504, true));
+    exchange.end();
+    assert_eq!(tidegate.logged("/held/short")["code"], "request_timeout");
+    // With half of one.
+    let stream = client.ask("/held/short/half");
+    let exchange = a.held();
+    exchange.begin();
+    exchange.chunk("some");
+    let answer = client.answer(stream);
+    assert_eq!((answer.whole, answer.reset), (false, Some(INTERNAL_ERROR)));
+    exchange.end();
+    let logged = tidegate.logged("/held/short/half");
+    assert_eq!(logged["code"], "request_timeout_mid_body");
+    // With more than the client takes.
+    let mut full = StreamClient::with_window(tidegate.address(), 10);
+    let stream = full.ask("/held/short/full");
+    let exchange = a.held();
+    exchange.begin();
+    exchange.chunk(&"x".repeat(1000));
+    let answer = full.answer(stream);
+    assert_eq!((answer.whole, answer.reset), (false, Some(INTERNAL_ERROR)));
+    exchange.end();
+    late.answer("late");
+    assert_eq!(client.answer(other).text(), "late");
 }
