@@ -49,50 +49,86 @@ struct Options {
 /// A kind of request.
 struct Row {
     name: &'static str,
+    /// Bytes of an answer's body, or of a message.
     size: usize,
-    /// None is clear HTTP/1.1.
-    work: Option<Work>,
+    clients: Clients,
     access_log: bool,
+    connections: usize,
+    /// Requests of the short run, and of the long one.
+    requests: (u64, u64),
 }
 
-const ROWS: [Row; 5] = [
-    Row {
-        name: "http1_100",
-        size: 100,
-        work: None,
-        access_log: false,
-    },
-    Row {
-        name: "http1_100_logged",
-        size: 100,
-        work: None,
-        access_log: true,
-    },
-    Row {
-        name: "http1_10k",
-        size: 10 * 1024,
-        work: None,
-        access_log: false,
-    },
-    Row {
-        name: "tls_100",
-        size: 100,
-        work: Some(Work::Tls),
-        access_log: false,
-    },
-    Row {
-        name: "http2_100",
-        size: 100,
-        work: Some(Work::Http2),
-        access_log: false,
-    },
+/// Who asks.
+#[derive(Clone, Copy)]
+enum Clients {
+    /// Connections that are kept, clear HTTP/1.1.
+    Plain,
+    /// WebSockets, each of which says something and waits for it to come back.
+    Tunnels,
+    /// Another program's.
+    Tls(Work),
+}
+
+impl Row {
+    const fn new(name: &'static str, size: usize, clients: Clients) -> Self {
+        Self {
+            name,
+            size,
+            clients,
+            access_log: false,
+            connections: 8,
+            requests: (500, 2_500),
+        }
+    }
+
+    const fn logged(mut self) -> Self {
+        self.access_log = true;
+        self
+    }
+
+    const fn by(mut self, connections: usize) -> Self {
+        self.connections = connections;
+        self
+    }
+
+    const fn times(mut self, short: u64, long: u64) -> Self {
+        self.requests = (short, long);
+        self
+    }
+
+    /// How many instructions each of its requests takes.
+    fn count(&self, source: &str) -> anyhow::Result<f64> {
+        let (short, long) = self.requests;
+        let (less, more) = std::thread::scope(|scope| {
+            let less = scope.spawn(|| count(self, source, short));
+            let more = count(self, source, long);
+            (less.join(), more)
+        });
+        let Ok(less) = less else {
+            bail!("the short run of {} panicked", self.name);
+        };
+        Ok((more? - less?) / (long - short) as f64)
+    }
+}
+
+/// A row for each kind of work that `benches/compare` has and that takes processor time of its own.
+const ROWS: [Row; 8] = [
+    Row::new("http1_100", 100, Clients::Plain),
+    Row::new("http1_100_logged", 100, Clients::Plain).logged(),
+    Row::new("http1_10k", 10 * 1024, Clients::Plain),
+    // How much of a body has come by the time it is read, and how many messages a worker finds when it wakes up, varies: with
+    // many connections nearly always as much as it takes at once.
+    Row::new("http1_1m", 1024 * 1024, Clients::Plain)
+        .by(64)
+        .times(128, 768),
+    Row::new("websocket_100", 100, Clients::Tunnels)
+        .by(64)
+        .times(1_000, 10_000),
+    Row::new("tls_100", 100, Clients::Tls(Work::Tls)),
+    // Each costs as much as forty requests, whatever its keys.
+    Row::new("tls_handshake", 100, Clients::Tls(Work::Handshakes)).times(20, 100),
+    Row::new("http2_100", 100, Clients::Tls(Work::Http2)),
 ];
-
-/// Requests of the short run, and of the long one.
-const SHORT: u64 = 500;
-const LONG: u64 = 2_500;
-
-const CONNECTIONS: usize = 8;
 
 /// A request may become dearer by this much before somebody has to say that it is meant.
 const ALLOWED: f64 = 0.03;
@@ -124,20 +160,11 @@ fn main() -> anyhow::Result<()> {
         "work", "per request", "accepted", "ratio"
     )?;
     for row in &ROWS {
-        if row.work.is_some() && !h2load::is_here() {
+        if matches!(row.clients, Clients::Tls(_)) && !h2load::is_here() {
             writeln!(out, "{:18} h2load is not installed: left out", row.name)?;
             continue;
         }
-        let (long, short) = std::thread::scope(|scope| {
-            let short = scope.spawn(|| count(row, &source, SHORT));
-            (count(row, &source, LONG), short.join())
-        });
-        let long = long?;
-        let Ok(short) = short else {
-            bail!("the short run of {} panicked", row.name);
-        };
-        let short = short?;
-        let each = (long - short) / (LONG - SHORT) as f64;
+        let each = row.count(&source)?;
         counted.insert(row.name, each);
         let known = accepted.get(row.name).copied();
         let ratio = known.map_or(f64::NAN, |known| each / known);
@@ -183,12 +210,15 @@ fn count(row: &Row, source: &str, requests: u64) -> anyhow::Result<f64> {
         format!("--callgrind-out-file={}", counts.display()),
     ];
     let mut tidegate = Tidegate::start_under(&wrapper, dir.path(), source, &[listener], &rest)?;
-    match row.work {
-        None => {
-            let mut load = Load::connect(tidegate.address, CONNECTIONS, row.size)?;
-            load.times(requests)?;
+    let (address, size, connections) = (tidegate.address, row.size, row.connections);
+    match row.clients {
+        Clients::Plain => {
+            Load::connect(address, connections, size)?.times(requests)?;
         }
-        Some(work) => h2load::times(work, tls, row.size, CONNECTIONS, requests)?,
+        Clients::Tunnels => {
+            Load::tunnels(address, connections, size)?.times(requests)?;
+        }
+        Clients::Tls(work) => h2load::times(work, tls, size, connections, requests)?,
     }
     tidegate.child.leave(Duration::from_secs(60))?;
     total(&counts)

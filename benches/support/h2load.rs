@@ -53,7 +53,7 @@ pub(crate) fn run(
     }
 }
 
-/// Asks so many times.
+/// Asks so many times, over so many connections or, for handshakes, over one for each.
 pub(crate) fn times(
     work: Work,
     address: SocketAddr,
@@ -63,12 +63,13 @@ pub(crate) fn times(
 ) -> anyhow::Result<()> {
     let target = format!("https://{address}/{size}");
     let (clients, requests) = (connections.to_string(), requests.to_string());
-    let protocol: &[&str] = match work {
-        Work::Tls | Work::Handshakes => &["--h1"],
-        Work::Http2 => &["-m", "10"],
+    let (protocol, clients): (&[&str], _) = match work {
+        Work::Tls => (&["--h1"], &clients),
+        Work::Handshakes => (&["--h1"], &requests),
+        Work::Http2 => (&["-m", "10"], &clients),
     };
     load(
-        &[protocol, &["-c", &clients, "-n", &requests]].concat(),
+        &[protocol, &["-c", clients, "-n", &requests]].concat(),
         &target,
     )?;
     Ok(())
