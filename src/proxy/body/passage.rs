@@ -1,10 +1,5 @@
-//! A response's body: passed on as it comes, and the place where a request ends.
-//!
-//! The body holds everything that has to last until both directions are over (law 4): the place in flight, the connection,
-//! the rest of the upload, and the account. However it ends — whole, broken, cut, or dropped because the client went away —
-//! all of it is given back by the same few lines.
+//! A body under way: what comes of the endpoint, and what interrupts it.
 
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -13,60 +8,43 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
-use thiserror::Error;
 use tokio::time::Instant;
 
-use super::account::Account;
-use super::admit::Attempt;
-use super::failure::{UNAVAILABLE, add_grpc_status};
-use super::times::{earlier, is_over};
-use super::upload::{Upload, UploadError};
-use super::{Downstream, Proxy};
+use super::Broken;
+use super::ends::{Ends, Events};
+use super::tail::{Live, Tail};
 use crate::ending::{EventEnds, Grpc, Kind, Messages, web_trailers};
 use crate::endpoint::Work;
 use crate::pool::h1::{Length, Piece};
 use crate::pool::{self, Connection, Signal};
+use crate::proxy::account::Account;
+use crate::proxy::admit::Attempt;
+use crate::proxy::failure::{UNAVAILABLE, add_grpc_status};
+use crate::proxy::times::{earlier, is_over};
+use crate::proxy::upload::{Upload, UploadError};
+use crate::proxy::{Downstream, Proxy};
 use crate::snapshot::ServiceSettings;
-
-/// A response's body.
-#[derive(Debug)]
-pub struct Body {
-    inner: Inner,
-}
-
-#[derive(Debug)]
-enum Inner {
-    Empty,
-    /// All of it: our own, or an endpoint's that came along with its head.
-    Whole(Bytes),
-    // Boxed: the rest of a connection's future is smaller by it.
-    Passing(Box<Passage>),
-}
-
-/// Why a body broke off. Its connection or stream ends with it, so that nothing incomplete looks whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("{0}")]
-pub struct Broken(&'static str);
 
 /// What a passing body is told when it begins.
 #[derive(Debug)]
-pub(super) struct Passing {
-    pub(super) proxy: Rc<Proxy>,
-    pub(super) downstream: Rc<Downstream>,
-    pub(super) settings: Arc<ServiceSettings>,
-    pub(super) length: Length,
+pub(in crate::proxy) struct Passing {
+    pub(in crate::proxy) proxy: Rc<Proxy>,
+    pub(in crate::proxy) downstream: Rc<Downstream>,
+    pub(in crate::proxy) settings: Arc<ServiceSettings>,
+    pub(in crate::proxy) length: Length,
     /// Where it can end well.
-    pub(super) kind: Kind,
+    pub(in crate::proxy) kind: Kind,
     /// The client takes trailers behind a body with a length.
-    pub(super) trailers: bool,
+    pub(in crate::proxy) trailers: bool,
     /// The client cannot tell an early end of a body without a length from its end.
-    pub(super) http10: bool,
+    pub(in crate::proxy) http10: bool,
     /// When it has to be over, if ever.
-    pub(super) until: Option<Instant>,
+    pub(in crate::proxy) until: Option<Instant>,
 }
 
+/// A body, and what is held for it.
 #[derive(Debug)]
-struct Passage {
+pub(super) struct Passage {
     passing: Passing,
     /// Taken when the exchange is over.
     live: Option<Live>,
@@ -76,32 +54,6 @@ struct Passage {
     last: Option<Frame<Bytes>>,
     /// It has broken off, and what came before is being flushed.
     broken: Option<Broken>,
-}
-
-/// What lasts as long as the exchange.
-#[derive(Debug)]
-struct Live {
-    connection: Box<Connection>,
-    upload: Upload,
-    attempt: Attempt,
-    events: Option<Events>,
-}
-
-/// Where a body may stop.
-#[derive(Debug)]
-enum Ends {
-    Events(EventEnds),
-    Messages(Messages, Grpc),
-}
-
-/// A stream that can end well.
-#[derive(Debug)]
-struct Events {
-    ends: Ends,
-    /// It is to end at the next boundary ...
-    ending: bool,
-    /// ... and by this moment in any case.
-    latest: Option<Instant>,
 }
 
 /// How long a boundary is waited for once the deadline has come (P5).
@@ -125,38 +77,15 @@ const LATE: (&str, &str) = (
 );
 const IDLE: (&str, &str) = ("idle_timeout", "nothing came for too long");
 
-impl Body {
-    /// No body.
-    #[must_use]
-    pub fn empty() -> Self {
-        Self {
-            inner: Inner::Empty,
-        }
-    }
-
-    /// A short text.
-    #[must_use]
-    pub fn text(text: String) -> Self {
-        Self {
-            inner: Inner::Whole(text.into()),
-        }
-    }
-
-    /// The body of an endpoint's answer, all of which has come.
-    pub(super) fn whole(data: Bytes) -> Self {
-        Self {
-            inner: Inner::Whole(data),
-        }
-    }
-
-    /// The body of an endpoint's answer.
-    pub(super) fn passing(
+impl Passage {
+    /// None when there is nothing to be passed on.
+    pub(super) fn begin(
         passing: Passing,
         connection: Box<Connection>,
         attempt: Attempt,
         upload: Upload,
         mut account: Account,
-    ) -> Self {
+    ) -> Option<Box<Self>> {
         account.keep();
         let size = match passing.length {
             Length::None => SizeHint::with_exact(0),
@@ -183,7 +112,7 @@ impl Body {
             attempt,
             events,
         };
-        let mut passage = Box::new(Passage {
+        let mut passage = Box::new(Self {
             passing,
             live: Some(live),
             account,
@@ -197,78 +126,37 @@ impl Body {
             .is_some_and(|live| live.connection.is_done())
         {
             passage.finish();
-            return Self::empty();
+            return None;
         }
         passage.limit_idle();
-        Self {
-            inner: Inner::Passing(passage),
-        }
-    }
-}
-
-impl Body {
-    /// Whether no endpoint is needed for it any more.
-    #[must_use]
-    pub fn is_all_here(&self) -> bool {
-        !matches!(self.inner, Inner::Passing(_))
+        Some(passage)
     }
 
-    /// Whether it is to end although the client takes nothing of it, so that it is not asked for a frame: `Ok` well, with
-    /// what it has given so far.
-    pub fn poll_stopped(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
-        let Inner::Passing(passage) = &mut self.inner else {
-            return Poll::Pending;
-        };
-        passage.passing.downstream.task.register(cx.waker());
-        match passage.interrupted() {
+    /// How much of it there is, as far as that is known.
+    pub(super) fn size(&self) -> SizeHint {
+        self.size
+    }
+
+    /// Whether there is nothing more to be asked for.
+    pub(super) fn is_over(&self) -> bool {
+        self.live.is_none() && self.broken.is_none() && self.last.is_none()
+    }
+
+    /// Whether it is to end although it is not asked for a frame.
+    pub(super) fn poll_stopped(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        self.passing.downstream.task.register(cx.waker());
+        match self.interrupted() {
             // There is a last frame to be asked for.
-            Some(Ok(())) if passage.last.is_some() => Poll::Pending,
+            Some(Ok(())) if self.last.is_some() => Poll::Pending,
             stop => stop.map_or(Poll::Pending, Poll::Ready),
         }
     }
-}
 
-impl http_body::Body for Body {
-    type Data = Bytes;
-    type Error = Broken;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
+    /// The next frame; none at its end.
+    pub(super) fn poll_frame(
+        &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let body = self.get_mut();
-        match &mut body.inner {
-            Inner::Empty => Poll::Ready(None),
-            Inner::Whole(data) => {
-                let data = std::mem::take(data);
-                body.inner = Inner::Empty;
-                Poll::Ready(Some(Ok(Frame::data(data))))
-            }
-            Inner::Passing(passage) => passage.poll_frame(cx),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match &self.inner {
-            Inner::Empty => true,
-            Inner::Whole(data) => data.is_empty(),
-            Inner::Passing(passage) => {
-                passage.live.is_none() && passage.broken.is_none() && passage.last.is_none()
-            }
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match &self.inner {
-            Inner::Empty => SizeHint::with_exact(0),
-            Inner::Whole(data) => SizeHint::with_exact(data.len() as u64),
-            Inner::Passing(passage) => passage.size,
-        }
-    }
-}
-
-impl Passage {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         if let Some(broken) = self.broken.take() {
             return Poll::Ready(Some(Err(broken)));
         }
@@ -459,102 +347,5 @@ impl Passage {
             self.passing.downstream.reset.set(true);
         }
         Broken(why.1)
-    }
-}
-
-impl Ends {
-    fn at_boundary(&self) -> bool {
-        match self {
-            Self::Events(ends) => ends.at_boundary(),
-            Self::Messages(messages, _) => messages.at_boundary(),
-        }
-    }
-
-    /// How much of a piece goes up to its first boundary, if there is one.
-    fn feed(&mut self, data: &[u8]) -> Option<usize> {
-        match self {
-            Self::Events(ends) => ends.feed(data).first,
-            Self::Messages(messages, _) => messages.feed(data),
-        }
-    }
-}
-
-impl Live {
-    /// Both directions are over.
-    fn done(self, now: Instant) {
-        if self.upload.is_whole() {
-            self.attempt.done(self.connection, now);
-        }
-    }
-}
-
-/// An upload that goes on after its response has ended: it stays in flight until it is over, too (law 4).
-struct Tail {
-    live: Live,
-    downstream: Rc<Downstream>,
-    _open: Open,
-}
-
-/// Tells the connection that it is needed for an upload.
-struct Open(Rc<Downstream>);
-
-impl Open {
-    fn of(downstream: &Rc<Downstream>) -> Self {
-        downstream.tails.set(downstream.tails.get() + 1);
-        Self(downstream.clone())
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.tails.set(self.0.tails.get() - 1);
-    }
-}
-
-impl Tail {
-    fn new(passing: &Passing, live: Live) -> Self {
-        let known = &passing.downstream;
-        // A task of its own: the connection's goes on to wait for the end of this request, or for the next.
-        let task = passing.proxy.clock().task();
-        task.limit(Some(live.upload.limit(known)));
-        live.attempt.ticket().move_to(task.clone());
-        let downstream = Rc::new(Downstream {
-            client: known.client,
-            local: known.local,
-            entrance: known.entrance.clone(),
-            task,
-            pins: known.pins.clone(),
-            reset: false.into(),
-            uploading: false.into(),
-            tails: 0.into(),
-            flaw: None.into(),
-            tunnel: Default::default(),
-        });
-        Self {
-            live,
-            downstream,
-            _open: Open::of(known),
-        }
-    }
-
-    async fn run(mut self) {
-        let whole = std::future::poll_fn(|cx| {
-            let task = &self.downstream.task;
-            task.register(cx.waker());
-            if self.live.attempt.ticket().signal() == Signal::Cut {
-                self.live.attempt.endpoint().count_cut(Work::Request);
-                return Poll::Ready(false);
-            }
-            if task.is_expired() {
-                return Poll::Ready(false);
-            }
-            self.live
-                .upload
-                .poll(cx, &mut self.live.connection, &self.downstream)
-                .map(|sent| sent.is_ok())
-        });
-        if whole.await {
-            self.live.done(Instant::now());
-        }
     }
 }
