@@ -7,6 +7,7 @@
 //!
 //! The connection knows framing and nothing of routing; what a head says is decided by `proxy`.
 
+mod body;
 mod head;
 
 use std::io;
@@ -20,8 +21,9 @@ use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Permit;
-use crate::http1::{Chunk, Chunks, End, Inbox, give, write_end, write_size};
+use crate::http1::{End, Inbox, give, write_end, write_size};
 use crate::net::Stream;
+use body::{Body, Taken};
 pub use head::{Asked, Head, Length};
 
 /// What went wrong with a response.
@@ -74,19 +76,6 @@ pub struct Connection {
     persistent: bool,
     keep_alive: Option<Duration>,
     permit: Permit,
-}
-
-/// Where the current response's body stands.
-#[derive(Debug)]
-enum Body {
-    /// No response is expected, or its body is over.
-    Done,
-    /// So many bytes are left.
-    Sized(u64),
-    /// Chunks.
-    Chunked(Box<Chunks>),
-    /// Until the endpoint closes.
-    UntilClose,
 }
 
 /// So much of an answer is read at a time, and waits where the client takes nothing.
@@ -293,26 +282,12 @@ impl Connection {
     fn start_body(&mut self, head: &Head) {
         self.persistent = head.persistent;
         self.keep_alive = head.keep_alive;
-        self.body = match head.length {
-            Length::None | Length::Sized(0) => Body::Done,
-            Length::Sized(length) => Body::Sized(length),
-            Length::Chunked => Body::Chunked(Box::default()),
-            Length::UntilClose => Body::UntilClose,
-        };
+        self.body = Body::of(head.length);
     }
 
     /// The rest of the response's body, if its length was said and all of it has come.
     pub fn take_whole(&mut self) -> Option<Bytes> {
-        let left = match self.body {
-            Body::Done => return Some(Bytes::new()),
-            Body::Sized(left) => usize::try_from(left).ok()?,
-            Body::Chunked(_) | Body::UntilClose => return None,
-        };
-        if self.inbox.bytes.len() < left {
-            return None;
-        }
-        self.body = Body::Done;
-        Some(self.inbox.take(left))
+        self.body.take_whole(&mut self.inbox)
     }
 
     /// The next piece of the response's body; none at its end.
@@ -321,57 +296,23 @@ impl Connection {
     /// [`ReadError`]: the body is not whole.
     pub fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, ReadError>>> {
         loop {
-            match self.take_piece() {
+            match self.body.take_piece(&mut self.inbox) {
                 Ok(Taken::Piece(piece)) => return Poll::Ready(Some(Ok(piece))),
                 Ok(Taken::End) => return Poll::Ready(None),
                 Ok(Taken::More) => {}
                 Err(error) => return Poll::Ready(Some(Err(error))),
             }
             if ready!(self.poll_fill(cx)) == 0 {
-                if matches!(self.body, Body::UntilClose) {
-                    self.body = Body::Done;
-                    return Poll::Ready(None);
-                }
-                return Poll::Ready(Some(Err(ReadError::Closed)));
+                let is_whole = self.body.end();
+                return Poll::Ready((!is_whole).then_some(Err(ReadError::Closed)));
             }
-        }
-    }
-
-    fn take_piece(&mut self) -> Result<Taken, ReadError> {
-        let here = self.inbox.bytes.len();
-        match &mut self.body {
-            Body::Done => Ok(Taken::End),
-            _ if here == 0 => Ok(Taken::More),
-            Body::UntilClose => Ok(Taken::Piece(Piece::Data(self.inbox.take(here)))),
-            Body::Sized(left) => {
-                let here = usize::try_from(*left).unwrap_or(usize::MAX).min(here);
-                *left -= here as u64;
-                let piece = self.inbox.take(here);
-                if *left == 0 {
-                    self.body = Body::Done;
-                }
-                Ok(Taken::Piece(Piece::Data(piece)))
-            }
-            Body::Chunked(chunks) => match chunks
-                .next(&mut self.inbox.bytes)
-                .map_err(ReadError::Malformed)?
-            {
-                Chunk::Data(data) => Ok(Taken::Piece(Piece::Data(data))),
-                Chunk::More => Ok(Taken::More),
-                Chunk::End(trailers) => {
-                    self.body = Body::Done;
-                    Ok(trailers.map_or(Taken::End, |trailers| {
-                        Taken::Piece(Piece::Trailers(trailers))
-                    }))
-                }
-            },
         }
     }
 
     /// Whether the response's body is over.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        matches!(self.body, Body::Done)
+        self.body.is_done()
     }
 
     /// Whether it may carry another request: the exchange ended whole, nothing is left over, and nobody said `close`.
@@ -434,11 +375,4 @@ impl Connection {
         let is_first = !self.answered;
         self.inbox.poll_fill(&mut self.stream, cx, most, is_first)
     }
-}
-
-/// What the bytes at hand amount to.
-enum Taken {
-    Piece(Piece),
-    More,
-    End,
 }
