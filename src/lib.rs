@@ -60,7 +60,7 @@
 //! 5. `proxy/exchange.rs` runs one attempt: until the first byte is written a drain calls it back ([`pool::Signal`]); at
 //!    the drain's deadline it is cut.
 //! 6. `proxy/retry.rs` decides by what was sent whether a failed attempt may be repeated (P10).
-//! 7. `proxy/body.rs` passes the answer on and holds the place until both directions have ended. The last drop releases; if
+//! 7. `proxy/body` passes the answer on and holds the place until both directions have ended. The last drop releases; if
 //!    that was the edge, the writer hears of it.
 //! 8. `proxy/account.rs` counts and logs. Every failure becomes its response in `proxy/failure.rs`, and nowhere else.
 //!
