@@ -10,6 +10,7 @@ mod calls;
 mod dashboard;
 mod events;
 mod guard;
+pub mod hook_client;
 mod listen;
 mod query;
 mod rate;
