@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::io::{self, Write, stdout};
 
 use fastrand::Rng;
-use tidegate::balance::{Candidate, HashKey, PickContext, Picker, Policy};
+use tidegate::balance::{Candidate, HashKey, Members, PickContext, Picker, Policy};
 use tokio::time::Instant;
 
 struct Member {
@@ -37,7 +37,7 @@ impl Candidate for Member {
     }
 }
 
-fn members(count: u32, weights: u32) -> Vec<Member> {
+fn members(count: u32, weights: u32) -> Members<Member> {
     let member = |i| Member {
         weight: 1 + i % weights,
         // As long as a pod's uid.

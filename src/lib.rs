@@ -72,7 +72,8 @@
 //!    meet in this one loop.
 //! 3. `control/reconcile.rs` compares known with observed, and says what follows for each endpoint's newest life.
 //! 4. The writer applies it in a fixed order: **admit, publish, drain.** New before old.
-//! 5. [`Service::publish`](snapshot::Service::publish) swaps one pointer.
+//! 5. [`Service::publish`](snapshot::Service::publish) swaps one pointer. The snapshots before and after it share all
+//!    members but those near the changed ones ([`balance::Members`]).
 //! 6. [`Life::drain`](endpoint::Life::drain) closes the gate: from here on nothing starts. The workers are told
 //!    ([`control::Command`]): they close idle connections, call back what is unwritten, and confirm. Then the drain is
 //!    acknowledged.

@@ -6,8 +6,8 @@
 //!
 //! Two things grow by themselves and are told apart here. Requests that are spread over many services or endpoints use
 //! many connections, each seldom, so that caches are cold: rows that ask `few` of many show the proxy's own part, rows that
-//! ask `all` what a cluster really pays. And who changes a set tells the whole set, so that an update costs the thread that
-//! hears it in proportion to the set (`control`); what it costs the `workers`, who serve meanwhile, must not.
+//! ask `all` what a cluster really pays. And a file tells the whole set, so that to read it takes a thread in proportion to
+//! the set (`control` has that, too); what a drain by the API costs, and any update the `workers`, must not grow.
 
 use std::io::{Write, stdout};
 use std::path::PathBuf;

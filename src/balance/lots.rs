@@ -2,11 +2,15 @@
 //!
 //! The table has a slot for each member, all equally likely. A slot belongs to its member up to some point and from there
 //! on to another one, so that the parts of each member add up to its weight. All is reckoned in whole numbers: weight 0
-//! means no part at all.
+//! means no part at all. First a chunk is drawn by the weight of all that are in it, and then one of those: the tables of
+//! chunks that have not changed are there already.
+
+use fastrand::Rng;
 
 use super::hash::scale;
+use super::members::{CHUNK, Members};
 use super::settle::settle;
-use super::{Candidate, PickContext, common_weight};
+use super::{Candidate, PickContext};
 
 /// Members to draw from.
 #[derive(Debug)]
@@ -15,43 +19,49 @@ pub(super) enum Lots {
     Empty,
     /// This many, all of the same weight: the usual case needs no table.
     Even(usize),
+    /// A slot for each chunk; the chunks have those of their members.
     Uneven(Box<[Slot]>),
 }
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Slot {
-    /// Where the member's own part ends, in parts of 2^32.
+    /// Where the owner's own part ends, in parts of 2^32.
     end: u32,
     /// Whose the rest is.
     other: u32,
 }
 
 impl Lots {
-    pub(super) fn build<C: Candidate>(members: &[C]) -> Self {
-        if common_weight(members).is_some() {
+    pub(super) fn build<C: Candidate>(members: &Members<C>) -> Self {
+        let weights = members.weights();
+        if weights.common.is_some() {
             return Self::Even(members.len());
         }
-        match members
-            .iter()
-            .map(|member| u64::from(member.weight()))
-            .sum()
-        {
-            0 => Self::Empty,
-            total => Self::Uneven(alias(members, total)),
+        if weights.total == 0 {
+            return Self::Empty;
         }
+        let chunks = members.chunks().iter();
+        let totals = chunks.map(|chunk| {
+            // Now, so that no pick has to.
+            chunk.slots();
+            chunk.weights().total
+        });
+        Self::Uneven(alias(totals, weights.total))
     }
 
     /// One of the members, by weight alone.
-    pub(super) fn draw(&self, cx: &mut PickContext<'_>) -> Option<usize> {
+    pub(super) fn draw<C: Candidate>(
+        &self,
+        members: &Members<C>,
+        cx: &mut PickContext<'_>,
+    ) -> Option<usize> {
         match self {
             Self::Empty => None,
             &Self::Even(count) => Some(cx.rng.usize(..count)),
             Self::Uneven(slots) => {
-                // One random number is enough for both: which slot, and where in it.
-                let (index, within) = scale(cx.rng.u64(..), slots.len() as u64);
-                let Slot { end, other } = slots[index as usize];
-                let own = ((within >> 32) as u32) < end;
-                Some(if own { index as usize } else { other as usize })
+                let chunk = drawn(slots, cx.rng);
+                let within = members.chunks()[chunk].draw(cx.rng);
+                Some(chunk * CHUNK + within)
             }
         }
     }
@@ -59,22 +69,28 @@ impl Lots {
     /// A pick by weight and share.
     pub(super) fn pick<C: Candidate>(
         &self,
-        members: &[C],
+        members: &Members<C>,
         cx: &mut PickContext<'_>,
     ) -> Option<usize> {
-        settle(members, cx, |cx| self.draw(cx))
+        settle(members, cx, |cx| self.draw(members, cx))
     }
 }
 
-/// Fills every slot that its member cannot fill from the next member that has more than a slot.
-fn alias<C: Candidate>(members: &[C], total: u64) -> Box<[Slot]> {
-    // In this unit a slot holds `total`, and all members together fill all slots exactly.
-    let count = members.len() as u64;
-    let mut left: Vec<u64> = members
-        .iter()
-        .map(|member| u64::from(member.weight()) * count)
-        .collect();
-    let mut slots: Box<[Slot]> = (0..members.len() as u32)
+/// Whose a slot by chance is.
+pub(super) fn drawn(slots: &[Slot], rng: &mut Rng) -> usize {
+    // One random number is enough for both: which slot, and where in it.
+    let (index, within) = scale(rng.u64(..), slots.len() as u64);
+    let Slot { end, other } = slots[index as usize];
+    let own = ((within >> 32) as u32) < end;
+    if own { index as usize } else { other as usize }
+}
+
+/// Fills every slot that its owner cannot fill from the next one that has more than a slot.
+pub(super) fn alias(weights: impl ExactSizeIterator<Item = u64>, total: u64) -> Box<[Slot]> {
+    // In this unit a slot holds `total`, and all together fill all slots exactly.
+    let count = weights.len() as u64;
+    let mut left: Vec<u64> = weights.map(|weight| weight * count).collect();
+    let mut slots: Box<[Slot]> = (0..count as u32)
         .map(|other| Slot {
             end: u32::MAX,
             other,

@@ -14,7 +14,7 @@
 
 use super::hash::{hash_key, mix, scale};
 use super::turns::{Turns, interleave};
-use super::{Candidate, PickContext, common_weight};
+use super::{Candidate, Members, PickContext};
 
 #[derive(Debug)]
 pub(super) struct Maglev {
@@ -32,7 +32,7 @@ struct Walk {
 }
 
 impl Maglev {
-    pub(super) fn build<C: Candidate>(members: &[C]) -> Self {
+    pub(super) fn build<C: Candidate>(members: &Members<C>) -> Self {
         let size = size(members.len());
         let mut walks: Vec<Walk> = members
             .iter()
@@ -45,7 +45,7 @@ impl Maglev {
         }
         walks.sort_unstable_by_key(|walk| (walk.hash, walk.member));
         let wanted = size - size / 8;
-        let turns = if common_weight(members).is_some() {
+        let turns = if members.weights().common.is_some() {
             (0..walks.len() as u32).collect()
         } else {
             by_weight(&walks, wanted)
@@ -57,7 +57,7 @@ impl Maglev {
 
     pub(super) fn pick<C: Candidate>(
         &self,
-        members: &[C],
+        members: &Members<C>,
         cx: &mut PickContext<'_>,
     ) -> Option<usize> {
         if self.slots.is_empty() {
@@ -141,7 +141,7 @@ fn fill<'a>(walks: &mut [Walk], size: u32, turns: impl Iterator<Item = &'a u32>)
 }
 
 /// For a key whose neighbourhood is all excluded: the member that goes best with it, of those left.
-fn search<C: Candidate>(key: u64, members: &[C], cx: &PickContext<'_>) -> Option<usize> {
+fn search<C: Candidate>(key: u64, members: &Members<C>, cx: &PickContext<'_>) -> Option<usize> {
     let left = members.iter().enumerate();
     left.filter(|(index, member)| member.weight() > 0 && !cx.excludes(*index))
         .max_by_key(|(_, member)| mix(key ^ hash_key(member.hash_seed().as_bytes())))

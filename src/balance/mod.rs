@@ -13,12 +13,16 @@
 //! * a member in slow start gets its share of that, but for [`Policy::Hash`]: there a key has one home, and a key that
 //!   first went elsewhere would move twice.
 //!
+//! The picker of an update costs what has changed since the one before it, for what it needs to know of members is kept with
+//! them ([`Members`]). But for [`Policy::Hash`] again: its table is filled anew, since every replica must have the same.
+//!
 //! An enum and not a boxed trait: the members' type stays open, so that pickers know nothing of endpoints, and a pick is
 //! inlined.
 
 mod hash;
 mod lots;
 mod maglev;
+mod members;
 mod p2c;
 mod round_robin;
 mod settle;
@@ -30,6 +34,7 @@ use fastrand::Rng;
 use tokio::time::Instant;
 
 pub use hash::{HashKey, hash_key};
+pub use members::Members;
 
 use lots::Lots;
 use maglev::Maglev;
@@ -104,7 +109,7 @@ enum Kind {
 impl Picker {
     /// The picker of these members.
     #[must_use]
-    pub fn build<C: Candidate>(policy: &Policy, members: &[C]) -> Self {
+    pub fn build<C: Candidate>(policy: &Policy, members: &Members<C>) -> Self {
         Self(match policy {
             Policy::LeastRequest => Kind::P2c(P2c::build(Measure::InFlight, members)),
             Policy::PeakEwma => Kind::P2c(P2c::build(Measure::Latency, members)),
@@ -124,7 +129,11 @@ impl Picker {
 
     /// The index of the member to try, among those that the picker was built from; none if all of them are excluded or of
     /// weight 0.
-    pub fn pick<C: Candidate>(&self, members: &[C], cx: &mut PickContext<'_>) -> Option<usize> {
+    pub fn pick<C: Candidate>(
+        &self,
+        members: &Members<C>,
+        cx: &mut PickContext<'_>,
+    ) -> Option<usize> {
         match &self.0 {
             Kind::P2c(picker) => picker.pick(members, cx),
             Kind::RoundRobin(picker) => picker.pick(members, cx),
@@ -132,11 +141,4 @@ impl Picker {
             Kind::Maglev(picker) => picker.pick(members, cx),
         }
     }
-}
-
-/// The weight that all members have, if it is one and not 0.
-fn common_weight<C: Candidate>(members: &[C]) -> Option<u32> {
-    let first = members.first()?.weight();
-    let common = first > 0 && members.iter().all(|member| member.weight() == first);
-    common.then_some(first)
 }

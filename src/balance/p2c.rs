@@ -9,7 +9,7 @@
 use tokio::time::Instant;
 
 use super::lots::Lots;
-use super::{Candidate, PickContext};
+use super::{Candidate, Members, PickContext};
 
 /// What a load is.
 #[derive(Debug, Clone, Copy)]
@@ -27,14 +27,14 @@ pub(super) struct P2c {
 }
 
 impl P2c {
-    pub(super) fn build<C: Candidate>(measure: Measure, members: &[C]) -> Self {
+    pub(super) fn build<C: Candidate>(measure: Measure, members: &Members<C>) -> Self {
         let lots = Lots::build(members);
         Self { lots, measure }
     }
 
     pub(super) fn pick<C: Candidate>(
         &self,
-        members: &[C],
+        members: &Members<C>,
         cx: &mut PickContext<'_>,
     ) -> Option<usize> {
         let first = self.lots.pick(members, cx)?;
@@ -53,13 +53,13 @@ impl P2c {
     fn another<C: Candidate>(
         &self,
         first: usize,
-        members: &[C],
+        members: &Members<C>,
         cx: &mut PickContext<'_>,
     ) -> Option<usize> {
         let excluded = cx.excluded;
         let fits = |&index: &usize| index != first && !excluded.contains(&index);
         for _ in 0..BY_WEIGHT_MAX {
-            let drawn = self.lots.draw(cx).filter(fits);
+            let drawn = self.lots.draw(members, cx).filter(fits);
             if drawn.is_some() {
                 return drawn;
             }

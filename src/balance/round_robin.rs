@@ -1,16 +1,18 @@
 //! In turn, smoothly by weight, over all workers.
 //!
 //! A turn is a number that only grows, and the turn alone says whose it is: workers share one counter and nothing else.
-//! Where the weights are small numbers, a list holds one round, in which each member comes exactly as often as its weight
-//! says. Where a round would be long, turns stride along a line on which each member has a piece as long as its weight,
-//! by the golden ratio: such strides visit every piece in proportion to its length and evenly, however long the round.
+//! Among equals the turn is the place. Where members are few and their weights small numbers, a list holds one round, in
+//! which each comes exactly as often as its weight says. Where a round would be long, turns stride along a line on which each
+//! member has a piece as long as its weight, by the golden ratio: such strides visit every piece in proportion to its length
+//! and evenly, however long the round.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::hash::scale;
+use super::members::CHUNK;
 use super::settle::settle;
 use super::turns::{Turns, interleave};
-use super::{Candidate, PickContext, common_weight};
+use super::{Candidate, Members, PickContext};
 
 #[derive(Debug)]
 pub(super) struct RoundRobin {
@@ -20,14 +22,16 @@ pub(super) struct RoundRobin {
 
 #[derive(Debug)]
 enum Order {
+    /// This many, one after the other: all of the same weight.
+    Even(usize),
     /// Who comes in a round.
     List(Box<[u32]>),
-    /// Where each member's piece of the line ends.
+    /// Where each chunk's piece of the line ends; the chunks have the ends of their members' pieces.
     Line(Box<[u64]>),
 }
 
 impl RoundRobin {
-    pub(super) fn build<C: Candidate>(members: &[C]) -> Self {
+    pub(super) fn build<C: Candidate>(members: &Members<C>) -> Self {
         Self {
             order: Order::build(members),
             turn: AtomicUsize::new(0),
@@ -42,37 +46,48 @@ impl RoundRobin {
 
     pub(super) fn pick<C: Candidate>(
         &self,
-        members: &[C],
+        members: &Members<C>,
         cx: &mut PickContext<'_>,
     ) -> Option<usize> {
         settle(members, cx, |_| {
-            self.order.at(self.turn.fetch_add(1, Ordering::Relaxed))
+            self.order
+                .at(self.turn.fetch_add(1, Ordering::Relaxed), members)
         })
     }
 }
 
 impl Order {
-    fn build<C: Candidate>(members: &[C]) -> Self {
-        if common_weight(members).is_some() {
-            return Self::List((0..members.len() as u32).collect());
+    fn build<C: Candidate>(members: &Members<C>) -> Self {
+        if members.weights().common.is_some() {
+            return Self::Even(members.len());
         }
-        let divisor = members
-            .iter()
-            .fold(0, |divisor, member| gcd(member.weight(), divisor))
-            .max(1);
-        let round: u64 = members
-            .iter()
-            .map(|member| u64::from(member.weight() / divisor))
-            .sum();
-        if round <= ROUND_MAX.max(members.len() as u64 * TURNS_EACH_MAX) {
-            Self::List(round_of(members, divisor))
-        } else {
-            Self::Line(ends(members))
+        match members.chunks() {
+            [] | [_] => Self::list(members).unwrap_or_else(|| Self::line(members)),
+            _ => Self::line(members),
         }
     }
 
-    fn at(&self, turn: usize) -> Option<usize> {
+    /// A list of one round, unless that is long.
+    fn list<C: Candidate>(members: &Members<C>) -> Option<Self> {
+        let weights = members.iter().map(Candidate::weight);
+        let divisor = weights.clone().fold(0, |a, b| gcd(b, a)).max(1);
+        let round: u64 = weights.map(|weight| u64::from(weight / divisor)).sum();
+        (round <= ROUND_MAX).then(|| Self::List(round_of(members, divisor)))
+    }
+
+    fn line<C: Candidate>(members: &Members<C>) -> Self {
+        let ends = members.chunks().iter().scan(0, |end, chunk| {
+            // Now, so that no pick has to.
+            chunk.ends();
+            *end += chunk.weights().total;
+            Some(*end)
+        });
+        Self::Line(ends.collect())
+    }
+
+    fn at<C: Candidate>(&self, turn: usize, members: &Members<C>) -> Option<usize> {
         match self {
+            Self::Even(count) => turn.checked_rem(*count),
             Self::List(round) => {
                 let place = turn.checked_rem(round.len())?;
                 Some(round[place] as usize)
@@ -80,13 +95,16 @@ impl Order {
             Self::Line(ends) => {
                 let stride = (turn as u64).wrapping_mul(GOLDEN);
                 let (point, _) = scale(stride, *ends.last()?);
-                Some(ends.partition_point(|&end| end <= point))
+                let chunk = ends.partition_point(|&end| end <= point);
+                let before = chunk.checked_sub(1).map_or(0, |before| ends[before]);
+                let within = members.chunks().get(chunk)?.at(point - before);
+                Some(chunk * CHUNK + within)
             }
         }
     }
 }
 
-fn round_of<C: Candidate>(members: &[C], divisor: u32) -> Box<[u32]> {
+fn round_of<C: Candidate>(members: &Members<C>, divisor: u32) -> Box<[u32]> {
     let turns: Vec<Turns> = members
         .iter()
         .zip(0..)
@@ -97,14 +115,6 @@ fn round_of<C: Candidate>(members: &[C], divisor: u32) -> Box<[u32]> {
         })
         .collect();
     interleave(&turns)
-}
-
-fn ends<C: Candidate>(members: &[C]) -> Box<[u64]> {
-    let ends = members.iter().scan(0, |end, member| {
-        *end += u64::from(member.weight());
-        Some(*end)
-    });
-    ends.collect()
 }
 
 /// Phases that lie well apart for members that follow each other, and for any run of them.
@@ -118,7 +128,5 @@ const fn gcd(a: u32, b: u32) -> u32 {
 
 /// The golden ratio's fraction, in parts of 2^64.
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
-/// The longest list of a round that is always allowed ...
+/// The longest list of a round.
 const ROUND_MAX: u64 = 1024;
-/// ... and for many members, how many turns each may take in one.
-const TURNS_EACH_MAX: u64 = 4;

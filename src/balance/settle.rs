@@ -1,6 +1,6 @@
 //! From draws to a pick: passes over the excluded and gives the others their share.
 
-use super::{Candidate, PickContext};
+use super::{Candidate, Members, PickContext};
 
 /// The first of a few draws that is not excluded and whose share lets it pass.
 ///
@@ -8,7 +8,7 @@ use super::{Candidate, PickContext};
 /// came closest wins, so that members that all have just begun do not shut each other out. If none is even allowed, what is
 /// left is searched: for a retry among few members, or beside one that outweighs all.
 pub(super) fn settle<C: Candidate>(
-    members: &[C],
+    members: &Members<C>,
     cx: &mut PickContext<'_>,
     mut draw: impl FnMut(&mut PickContext<'_>) -> Option<usize>,
 ) -> Option<usize> {
@@ -18,7 +18,7 @@ pub(super) fn settle<C: Candidate>(
         if cx.excludes(index) {
             continue;
         }
-        let share = members.get(index)?.share(cx.now);
+        let share = members[index].share(cx.now);
         if share >= 1.0 {
             return Some(index);
         }
@@ -37,7 +37,7 @@ pub(super) fn settle<C: Candidate>(
 }
 
 /// One of those that are not excluded, by weight.
-fn search<C: Candidate>(members: &[C], cx: &mut PickContext<'_>) -> Option<usize> {
+fn search<C: Candidate>(members: &Members<C>, cx: &mut PickContext<'_>) -> Option<usize> {
     let excluded = cx.excluded;
     let weight = |index: usize| {
         if excluded.contains(&index) {

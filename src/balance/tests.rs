@@ -3,6 +3,7 @@ use std::cell::Cell;
 use fastrand::Rng;
 use proptest::prelude::*;
 
+use super::members::CHUNK;
 use super::*;
 
 /// A member as a test wants it.
@@ -70,14 +71,25 @@ fn policies_with_shares() -> impl Iterator<Item = Policy> {
         .filter(|policy| *policy != by_client())
 }
 
-fn members(weights: &[u32]) -> Vec<Fake> {
+fn members(weights: &[u32]) -> Members<Fake> {
     let numbered = weights.iter().zip(0..);
     numbered
         .map(|(&weight, seed)| Fake::new(weight, seed))
         .collect()
 }
 
-fn pick(picker: &Picker, members: &[Fake], rng: &mut Rng, excluded: &[usize]) -> Option<usize> {
+fn alter(members: &mut Members<Fake>, index: usize, change: impl FnOnce(&mut Fake)) {
+    let mut member = members[index].clone();
+    change(&mut member);
+    members.set(index, member);
+}
+
+fn pick(
+    picker: &Picker,
+    members: &Members<Fake>,
+    rng: &mut Rng,
+    excluded: &[usize],
+) -> Option<usize> {
     let mut cx = PickContext {
         now: Instant::now(),
         rng,
@@ -87,7 +99,7 @@ fn pick(picker: &Picker, members: &[Fake], rng: &mut Rng, excluded: &[usize]) ->
     picker.pick(members, &mut cx)
 }
 
-fn pick_key(picker: &Picker, members: &[Fake], key: u64, excluded: &[usize]) -> usize {
+fn pick_key(picker: &Picker, members: &Members<Fake>, key: u64, excluded: &[usize]) -> usize {
     let mut cx = PickContext {
         now: Instant::now(),
         rng: &mut Rng::with_seed(0),
@@ -98,7 +110,7 @@ fn pick_key(picker: &Picker, members: &[Fake], key: u64, excluded: &[usize]) -> 
 }
 
 /// How often each member is picked, as a part of all picks.
-fn parts(policy: &Policy, members: &[Fake], excluded: &[usize]) -> Vec<f64> {
+fn parts(policy: &Policy, members: &Members<Fake>, excluded: &[usize]) -> Vec<f64> {
     let picker = Picker::build(policy, members);
     let mut rng = Rng::with_seed(7);
     let mut parts = vec![0.0; members.len()];
@@ -108,7 +120,7 @@ fn parts(policy: &Policy, members: &[Fake], excluded: &[usize]) -> Vec<f64> {
     parts
 }
 
-fn assert_parts(policy: &Policy, members: &[Fake], excluded: &[usize], wanted: &[f64]) {
+fn assert_parts(policy: &Policy, members: &Members<Fake>, excluded: &[usize], wanted: &[f64]) {
     let total: f64 = wanted.iter().sum();
     for (part, wanted) in parts(policy, members, excluded).into_iter().zip(wanted) {
         let wanted = wanted / total;
@@ -122,6 +134,7 @@ fn assert_parts(policy: &Policy, members: &[Fake], excluded: &[usize], wanted: &
 }
 
 /// A member that counts how often anything is asked of it.
+#[derive(Clone)]
 struct Counted<'c> {
     member: Fake,
     asked: &'c Cell<usize>,
@@ -157,13 +170,13 @@ impl Candidate for Counted<'_> {
 }
 
 /// The most that any pick asks of all members together; one member is excluded.
-fn asked_at_most(policy: &Policy, members: &[Fake]) -> usize {
+fn asked_at_most(policy: &Policy, members: &Members<Fake>) -> usize {
     let asked = Cell::new(0);
     let counted = members.iter().map(|member| Counted {
         member: member.clone(),
         asked: &asked,
     });
-    let counted: Vec<_> = counted.collect();
+    let counted: Members<_> = counted.collect();
     let picker = Picker::build(policy, &counted);
     let mut rng = Rng::with_seed(11);
     let most = (0..1_000u64).map(|request| {
@@ -193,6 +206,59 @@ fn a_pick_looks_at_as_few_of_many_members_as_of_few() {
                     "{policy:?}: {asked} questions to {count} members"
                 );
             }
+        }
+    }
+}
+
+/// A picker of ten thousand asks all of them once; the next one asks those in the chunk of the one that has changed.
+#[test]
+fn a_picker_for_an_update_looks_at_as_few_as_have_changed() {
+    for policy in policies_with_shares() {
+        for weights in [&[1][..], &[1, 2, 3, 4, 5]] {
+            let asked = Cell::new(0);
+            let counted = |weight| Counted {
+                member: Fake::new(weight, 0),
+                asked: &asked,
+            };
+            let all = weights.repeat(10_000 / weights.len());
+            let mut members: Members<_> = all.into_iter().map(counted).collect();
+            let _ = Picker::build(&policy, &members);
+            for change in [7, 9_999] {
+                members.set(change, counted(9));
+                let _ = Picker::build(&policy, &members);
+            }
+            asked.set(0);
+            let before = members.clone();
+            members.swap_remove(5_000);
+            let _ = Picker::build(&policy, &members);
+            let asked = asked.get();
+            assert!(asked <= 8 * CHUNK, "{policy:?}: {asked} questions");
+            assert_eq!(before.len(), 10_000);
+        }
+    }
+}
+
+/// What is known of chunks is never out of date.
+#[test]
+fn a_set_that_was_changed_is_picked_from_as_one_made_anew() {
+    for policy in policies() {
+        let mut rng = Rng::with_seed(5);
+        let mut changed = members(&[1; 700]);
+        for step in 0..300 {
+            let index = rng.usize(..changed.len());
+            match step % 3 {
+                0 => changed.swap_remove(index),
+                1 => alter(&mut changed, index, |member| member.weight = rng.u32(..4)),
+                _ => changed.push(Fake::new(rng.u32(..4), 1_000 + step)),
+            }
+            let anew: Members<_> = changed.iter().cloned().collect();
+            let both = [&changed, &anew].map(|members| {
+                let picker = Picker::build(&policy, members);
+                let mut rng = Rng::with_seed(9);
+                let picks = (0..50).map(|_| pick(&picker, members, &mut rng, &[]));
+                picks.collect::<Vec<_>>()
+            });
+            assert_eq!(both[0], both[1], "{policy:?}");
         }
     }
 }
@@ -275,8 +341,8 @@ fn slow_start_gives_a_share() {
             (&[1, 3], &[0.0, 0.0]),
         ] {
             let mut members = members(weights);
-            for (member, share) in members.iter_mut().zip(shares) {
-                member.share = *share;
+            for (index, share) in shares.iter().enumerate() {
+                alter(&mut members, index, |member| member.share = *share);
             }
             let alike = shares.iter().all(|share| *share == shares[0]);
             let wanted: Vec<f64> = weights
@@ -333,7 +399,7 @@ proptest! {
 
     #[test]
     fn any_members_give_an_allowed_one_if_there_is_one(
-        members in prop::collection::vec(fake(), 0..20),
+        members in prop::collection::vec(fake(), 0..20).prop_map(Members::from_iter),
         excluded in prop::collection::vec(0..25_usize, 0..20),
         hash in any::<Option<u64>>(),
         seed in any::<u64>(),
@@ -403,8 +469,8 @@ fn round_robin_strides_evenly_where_a_round_is_long() {
 #[test]
 fn fewer_in_flight_wins() {
     let mut members = members(&[1; 4]);
-    members[0].in_flight = 5;
-    members[1].in_flight = 1;
+    alter(&mut members, 0, |member| member.in_flight = 5);
+    alter(&mut members, 1, |member| member.in_flight = 1);
     let parts = parts(&Policy::LeastRequest, &members, &[]);
     // The two idle ones win every pair but their own; the busiest wins none.
     let wanted = [0.0, 1.0 / 6.0, 5.0 / 12.0, 5.0 / 12.0];
@@ -415,7 +481,7 @@ fn fewer_in_flight_wins() {
 }
 
 /// A closed loop: so many requests are always in flight, a random one ends, and the next is picked.
-fn loaded(policy: &Policy, members: &mut [Fake], concurrency: usize) -> Vec<f64> {
+fn loaded(policy: &Policy, members: &mut Members<Fake>, concurrency: usize) -> Vec<f64> {
     let picker = Picker::build(policy, members);
     let mut rng = Rng::with_seed(3);
     let mut parts = vec![0.0; members.len()];
@@ -423,10 +489,10 @@ fn loaded(policy: &Policy, members: &mut [Fake], concurrency: usize) -> Vec<f64>
     for _ in 0..PICKS {
         if running.len() == concurrency {
             let ended = running.swap_remove(rng.usize(..concurrency));
-            members[ended].in_flight -= 1;
+            alter(members, ended, |member| member.in_flight -= 1);
         }
         let index = pick(&picker, members, &mut rng, &[]).unwrap();
-        members[index].in_flight += 1;
+        alter(members, index, |member| member.in_flight += 1);
         running.push(index);
         parts[index] += 1.0 / PICKS as f64;
     }
@@ -438,8 +504,8 @@ fn the_lighter_gets_its_part_under_any_load() {
     for policy in [Policy::LeastRequest, Policy::PeakEwma] {
         for concurrency in [1, 2, 5, 50, 1000] {
             let mut members = members(&[100, 1]);
-            for member in &mut members {
-                member.latency = 0.1;
+            for index in 0..members.len() {
+                alter(&mut members, index, |member| member.latency = 0.1);
             }
             let parts = loaded(&policy, &mut members, concurrency);
             assert!(
@@ -454,7 +520,7 @@ fn the_lighter_gets_its_part_under_any_load() {
 fn load_is_kept_in_proportion_to_weight() {
     let mut members = members(&[1, 2, 3, 4]);
     loaded(&Policy::LeastRequest, &mut members, 1000);
-    for member in members {
+    for member in members.iter() {
         let due = f64::from(member.weight) * 100.0;
         assert!(
             (member.in_flight as f64 - due).abs() < 0.1 * due,
@@ -466,8 +532,8 @@ fn load_is_kept_in_proportion_to_weight() {
 #[test]
 fn lower_latency_wins() {
     let mut members = members(&[1; 3]);
-    for (member, latency) in members.iter_mut().zip([0.3, 0.1, 0.2]) {
-        member.latency = latency;
+    for (index, latency) in [0.3, 0.1, 0.2].into_iter().enumerate() {
+        alter(&mut members, index, |member| member.latency = latency);
     }
     let parts = parts(&Policy::PeakEwma, &members, &[]);
     assert!(
@@ -479,16 +545,16 @@ fn lower_latency_wins() {
 #[test]
 fn an_unknown_latency_is_probed_one_request_at_a_time() {
     let mut members = members(&[1; 2]);
-    members[0].latency = 0.001;
+    alter(&mut members, 0, |member| member.latency = 0.001);
     // But for the few times when every second draw is the first again.
     assert!(parts(&Policy::PeakEwma, &members, &[])[1] > 0.999);
-    members[1].in_flight = 1;
-    members[0].in_flight = 1000;
+    alter(&mut members, 1, |member| member.in_flight = 1);
+    alter(&mut members, 0, |member| member.in_flight = 1000);
     assert!(parts(&Policy::PeakEwma, &members, &[])[1] < 0.001);
 }
 
 /// The owners of many keys, by seed and not by place.
-fn homes(members: &[Fake], excluded: &[usize]) -> Vec<String> {
+fn homes(members: &Members<Fake>, excluded: &[usize]) -> Vec<String> {
     let picker = Picker::build(&by_client(), members);
     let keys = 0..PICKS as u64;
     keys.map(|key| {
@@ -508,10 +574,11 @@ fn moved(before: &[String], after: &[String], left: &str) -> f64 {
 #[test]
 fn keys_have_the_same_home_in_any_order_of_members() {
     for weights in [[1; 100], std::array::from_fn(|i| i as u32 % 7)] {
-        let mut members = members(&weights);
+        let members = members(&weights);
         let before = homes(&members, &[]);
-        Rng::with_seed(5).shuffle(&mut members);
-        assert_eq!(homes(&members, &[]), before);
+        let mut shuffled: Vec<_> = members.iter().cloned().collect();
+        Rng::with_seed(5).shuffle(&mut shuffled);
+        assert_eq!(homes(&shuffled.into_iter().collect(), &[]), before);
     }
 }
 
@@ -527,7 +594,8 @@ fn few_keys_move_when_a_member_leaves() {
     ] {
         let mut members = members(&(0..count).map(weight).collect::<Vec<_>>());
         let before = homes(&members, &[]);
-        let left = members.remove(count as usize / 2);
+        let left = members[count as usize / 2].clone();
+        members.swap_remove(count as usize / 2);
         let moved = moved(&before, &homes(&members, &[]), &left.seed);
         assert!(moved < most, "{moved} of {count}");
     }

@@ -212,17 +212,18 @@ impl Writer {
     /// Closes a gate that was kept open to its sessions to them, too. The workers are to be told.
     pub(super) fn shut(&mut self, life: EndpointId) -> Option<Order> {
         let (service, key) = self.lives.get(&life)?;
-        let entry = self.services.get_mut(service)?.entries.get_mut(key)?;
-        let record = entry.life_mut(life)?;
-        if !std::mem::take(&mut record.kept) {
+        let record = self.services.get_mut(service)?;
+        let shut = record.entries.get_mut(key)?.life_mut(life)?;
+        if !std::mem::take(&mut shut.kept) {
             return None;
         }
-        record.life.drain();
-        let drain = record.drain.as_ref()?;
+        shut.life.drain();
+        let since = shut.drain.as_ref()?.closed?;
+        record.enroll(key);
         let deadline = self.plan.deadline(life);
         Some(Order {
             endpoint: life,
-            since: drain.closed?,
+            since,
             deadline: deadline.map(|deadline| deadline.at),
         })
     }

@@ -15,7 +15,7 @@ use super::view::State;
 use crate::discovery::{Observation, Observed, ObservedState, PodEnd};
 use crate::drain::{Cause, Deadline, LimitedBy, Report};
 use crate::endpoint::{EndpointKey, Life, Member, Ramp};
-use crate::snapshot::{AllDraining, Service, Tiers};
+use crate::snapshot::{AllDraining, Service, Tier, Tiers};
 
 /// A service and all it has.
 #[derive(Debug)]
@@ -32,6 +32,8 @@ pub(super) struct Record {
     pub(super) suspects: Suspects,
     /// In an order that is the same in every run, so that a simulation can be played again.
     pub(super) entries: HashMap<EndpointKey, Entry, BuildHasherDefault<DefaultHasher>>,
+    /// The newest lives of entries, as members.
+    pub(super) tiers: Tiers,
     /// Entries wanted in rotation with a weight.
     pub(super) ready: usize,
     /// Those of them whose health check does not fail.
@@ -214,53 +216,13 @@ impl Record {
         serves && self.routed && self.configured && self.service.settings().affinity.keeps()
     }
 
-    /// Its members, by what they are there for.
-    pub(super) fn tiers(&self) -> Tiers {
-        let over = self.service.settings().slow_start;
-        let mut primary = Vec::with_capacity(self.ready);
-        let (mut fallback, mut suspect, mut kept) = (Vec::new(), Vec::new(), Vec::new());
-        for record in self
-            .entries
-            .values()
-            .filter_map(|entry| entry.newest.as_ref())
-        {
-            let endpoint = record.life.endpoint();
-            match record.standing {
-                Standing::Ready => {
-                    let ramp = record
-                        .ready_since
-                        .filter(|_| !over.is_zero())
-                        .map(|since| Ramp { since, over });
-                    primary.push(Member {
-                        endpoint: endpoint.clone(),
-                        weight: record.weight,
-                        ramp,
-                    });
-                }
-                Standing::Suspect => suspect.push(Member {
-                    endpoint: endpoint.clone(),
-                    weight: record.weight,
-                    ramp: None,
-                }),
-                // Whoever fills in has a weight: with the weight 0 it would be refused although it can serve.
-                Standing::Fallback => fallback.push(Member {
-                    endpoint: endpoint.clone(),
-                    weight: record.weight.max(1),
-                    ramp: None,
-                }),
-                Standing::Closed if record.kept => kept.push(Member {
-                    endpoint: endpoint.clone(),
-                    weight: record.weight.max(1),
-                    ramp: None,
-                }),
-                Standing::NotReady | Standing::Closed => {}
-            }
-        }
-        Tiers {
-            primary,
-            fallback,
-            suspect,
-            kept,
+    /// Brings an endpoint's place among the members to how its newest life stands. Returns whether that changes anything.
+    pub(super) fn enroll(&mut self, key: &EndpointKey) -> bool {
+        let newest = self.entries.get(key).and_then(|it| it.newest.as_ref());
+        let slow_start = self.service.settings().slow_start;
+        match newest.and_then(|newest| newest.member(slow_start)) {
+            Some((tier, member)) => self.tiers.put(tier, member),
+            None => self.tiers.remove(self.service.name(), key),
         }
     }
 
@@ -272,6 +234,31 @@ impl Record {
     /// Whether nothing of it is left that anybody could ask for.
     pub(super) fn is_over(&self) -> bool {
         !self.configured && self.entries.is_empty()
+    }
+}
+
+impl LifeRecord {
+    /// What workers choose by, and what it is there for; none while it is there for nothing.
+    fn member(&self, slow_start: Duration) -> Option<(Tier, Member)> {
+        let tier = match self.standing {
+            Standing::Ready => Tier::Primary,
+            Standing::Suspect => Tier::Suspect,
+            Standing::Fallback => Tier::Fallback,
+            Standing::Closed if self.kept => Tier::Kept,
+            Standing::NotReady | Standing::Closed => return None,
+        };
+        // Whoever fills in has a weight: with the weight 0 it would be refused although it can serve.
+        let least = u32::from(matches!(tier, Tier::Fallback | Tier::Kept));
+        let since = self.ready_since.filter(|_| tier == Tier::Primary);
+        let member = Member {
+            endpoint: self.life.endpoint().clone(),
+            weight: self.weight.max(least),
+            ramp: since.filter(|_| !slow_start.is_zero()).map(|since| Ramp {
+                since,
+                over: slow_start,
+            }),
+        };
+        Some((tier, member))
     }
 }
 

@@ -20,7 +20,7 @@ use super::registry::{Record, Uids};
 use super::writer::Writer;
 use super::{Desired, DesiredService};
 use crate::endpoint::{EndpointKey, ServiceName};
-use crate::snapshot::{Routes, Service};
+use crate::snapshot::{Routes, Service, Tiers};
 
 /// A reload under way.
 #[derive(Debug)]
@@ -165,6 +165,7 @@ impl Writer {
                 observed: Arc::default(),
                 suspects: Default::default(),
                 entries: HashMap::default(),
+                tiers: Tiers::default(),
                 ready: 0,
                 sound: 0,
                 terminated: Uids::default(),
@@ -192,9 +193,9 @@ impl Writer {
         }
         // What TLS is made of is read again by the newest settings alone, even when they say the same.
         if differs || desired.settings.tls.is_some() {
-            let tiers = record.tiers();
+            let settings = desired.settings.clone();
             self.spent
-                .push(record.service.publish(desired.settings.clone(), tiers));
+                .push(record.service.publish(settings, &record.tiers));
         }
         if !(differs || returns) {
             return 1;

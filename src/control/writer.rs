@@ -299,7 +299,9 @@ impl Writer {
         let mut closing = Vec::new();
         let mut publish = false;
         for key in &dirty {
-            publish |= self.admit(service, key, anyone_ready, &now, &mut closing);
+            self.admit(service, key, anyone_ready, &now, &mut closing);
+            let record = self.services.get_mut(service);
+            publish |= record.is_some_and(|record| record.enroll(key));
         }
         if publish {
             self.publish(service);
@@ -321,7 +323,7 @@ impl Writer {
         }
     }
 
-    /// The admitting half of a step. True when the snapshot changes.
+    /// The admitting half of a step.
     fn admit(
         &mut self,
         service: &ServiceName,
@@ -329,9 +331,9 @@ impl Writer {
         anyone_ready: bool,
         now: &Now,
         closing: &mut Vec<(EndpointKey, EndpointId)>,
-    ) -> bool {
+    ) {
         let Some(record) = self.services.get_mut(service) else {
-            return false;
+            return;
         };
         let first_set = record.source.fresh.is_none();
         let keeps = record
@@ -340,7 +342,7 @@ impl Writer {
             .is_some_and(|entry| record.keeps(entry));
         let is_spared = record.spares_failing();
         let Some(entry) = record.entries.get_mut(key) else {
-            return false;
+            return;
         };
         let is_failing = entry.is_failing();
         let standing = entry.newest.as_ref().map(|newest| newest.standing);
@@ -357,29 +359,25 @@ impl Writer {
         match step {
             Step::Keep => {
                 let Some(newest) = entry.newest.as_mut() else {
-                    return false;
+                    return;
                 };
-                let changed = weight.is_some_and(|weight| weight != newest.weight);
                 newest.weight = weight.unwrap_or(newest.weight);
                 if newest.kept && !keeps {
                     self.shutting.push(newest.life.endpoint().id());
-                    return true;
                 }
-                changed && !matches!(newest.standing, Standing::NotReady | Standing::Closed)
             }
             Step::Close => {
                 let Some(newest) = entry.newest.as_mut() else {
-                    return false;
+                    return;
                 };
                 newest.left = Some(newest.state());
                 newest.standing = Standing::Closed;
                 newest.kept = keeps;
                 closing.push((key.clone(), newest.life.endpoint().id()));
-                true
             }
             Step::Move(standing) => {
                 let Some(newest) = entry.newest.as_mut() else {
-                    return false;
+                    return;
                 };
                 let from = newest.state();
                 newest.standing = standing;
@@ -389,7 +387,6 @@ impl Writer {
                     entry.begin_fallback(now.wall);
                 }
                 self.untold.push((service.clone(), key.clone(), Some(from)));
-                true
             }
             Step::Begin(standing) => {
                 if let Some(mut old) = entry.newest.take() {
@@ -404,7 +401,7 @@ impl Writer {
                     entry.older.push(old);
                 }
                 let Some(listed) = entry.listed.clone() else {
-                    return false;
+                    return;
                 };
                 let about = About {
                     service: service.clone(),
@@ -428,13 +425,12 @@ impl Writer {
                 });
                 if standing == Standing::Closed {
                     closing.push((key.clone(), id));
-                    return false;
+                    return;
                 }
                 if standing == Standing::Fallback {
                     entry.begin_fallback(now.wall);
                 }
                 self.untold.push((service.clone(), key.clone(), None));
-                true
             }
         }
     }
@@ -442,9 +438,9 @@ impl Writer {
     /// Swaps the pointer that workers choose by.
     pub(super) fn publish(&mut self, service: &ServiceName) {
         if let Some(record) = self.services.get(service) {
-            let tiers = record.tiers();
+            let settings = record.service.settings();
             self.spent
-                .push(record.service.publish(record.service.settings(), tiers));
+                .push(record.service.publish(settings, &record.tiers));
             record.service.waiting().ring_all();
         }
     }

@@ -45,6 +45,14 @@ impl Ramp {
 }
 
 impl Member {
+    /// Whether it is the same life, with the same share.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.endpoint, &other.endpoint)
+            && self.weight == other.weight
+            && self.ramp == other.ramp
+    }
+
     /// Whether it is there for new work, and for work that these have failed.
     #[must_use]
     pub fn may_take(&self, avoid: &[EndpointId]) -> bool {

@@ -7,12 +7,10 @@
 //! An endpoint that drains is no home any more, and its sessions pick anew at once; unless its service says
 //! `keep_until_deadline`: then it stays one until its deadline (P14).
 
-use std::collections::HashMap;
-
 use http::HeaderName;
 
-use crate::balance::{PickContext, Picker, Policy, hash_key};
-use crate::endpoint::{Admission, EndpointKey, InFlight, Member, ServiceName};
+use crate::balance::{HashKey, Members, PickContext, Picker, Policy, hash_key};
+use crate::endpoint::{EndpointKey, Member, ServiceName};
 
 /// What keeps a client's requests on one endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -68,81 +66,40 @@ pub fn token(service: &ServiceName, key: &EndpointKey) -> u64 {
     hash_key(&text)
 }
 
-/// Where the sessions of a snapshot are at home.
+/// Where the sessions of a snapshot are at home that are known by a field.
 #[derive(Debug)]
 pub(super) struct Homes {
-    members: Vec<Member>,
-    found_by: FoundBy,
-}
-
-#[derive(Debug)]
-enum FoundBy {
-    Token(HashMap<u64, usize>),
-    Hash(Picker),
+    members: Members<Member>,
+    picker: Picker,
 }
 
 impl Homes {
-    /// Of those members; none where no session is known.
-    pub(super) fn build(
-        affinity: &Affinity,
-        service: &ServiceName,
-        members: Vec<Member>,
-    ) -> Option<Self> {
-        let found_by = match affinity {
-            Affinity::None | Affinity::Connection => return None,
-            Affinity::Cookie { .. } => {
-                let open = members
-                    .iter()
-                    .enumerate()
-                    .filter(|(_, member)| member.weight > 0);
-                FoundBy::Token(
-                    open.map(|(index, member)| {
-                        (token(service, &member.endpoint.about().key), index)
-                    })
-                    .collect(),
-                )
-            }
-            Affinity::Header { name, .. } => {
-                let policy = Policy::Hash(crate::balance::HashKey::Header(name.clone()));
-                FoundBy::Hash(Picker::build(&policy, &members))
-            }
-        };
-        Some(Self { members, found_by })
+    /// At those members.
+    pub(super) fn build(field: &HeaderName, members: impl Iterator<Item = Member>) -> Self {
+        let policy = Policy::Hash(HashKey::Header(field.clone()));
+        let members = members.collect();
+        Self {
+            picker: Picker::build(&policy, &members),
+            members,
+        }
     }
 
-    /// A place at the home of a session, if it has one that takes it.
-    pub(super) fn enter(
-        &self,
-        session: u64,
-        admission: Admission,
-        ask: &mut super::Ask<'_>,
-    ) -> Option<InFlight> {
-        let avoided = |member: &Member| ask.avoid.contains(&member.endpoint.id());
-        let index = match &self.found_by {
-            FoundBy::Token(tokens) => *tokens.get(&session)?,
-            FoundBy::Hash(picker) => {
-                let excluded: Vec<usize> = if ask.avoid.is_empty() {
-                    Vec::new()
-                } else {
-                    (0..self.members.len())
-                        .filter(|i| avoided(&self.members[*i]))
-                        .collect()
-                };
-                let mut cx = PickContext {
-                    now: ask.now,
-                    rng: ask.rng,
-                    hash: Some(session),
-                    excluded: &excluded,
-                };
-                picker.pick(&self.members, &mut cx)?
-            }
+    /// The home of a session.
+    pub(super) fn of(&self, session: u64, ask: &mut super::Ask<'_>) -> Option<&Member> {
+        let avoided = |index: &usize| ask.avoid.contains(&self.members[*index].endpoint.id());
+        let excluded: Vec<usize> = if ask.avoid.is_empty() {
+            Vec::new()
+        } else {
+            (0..self.members.len()).filter(avoided).collect()
         };
-        let member = &self.members[index];
-        if ask.avoid.contains(&member.endpoint.id()) {
-            return None;
-        }
-        // Refused: it drains since, and the session picks anew.
-        member.endpoint.acquire_session(admission).ok()
+        let mut cx = PickContext {
+            now: ask.now,
+            rng: ask.rng,
+            hash: Some(session),
+            excluded: &excluded,
+        };
+        let index = self.picker.pick(&self.members, &mut cx)?;
+        Some(&self.members[index])
     }
 }
 
@@ -153,9 +110,9 @@ mod tests {
     use tokio::sync::mpsc;
     use tokio::time::Instant;
 
-    use super::super::{AllDraining, Ask, Service, ServiceSettings, Tiers};
+    use super::super::{AllDraining, Ask, Service, ServiceSettings, Tier};
     use super::*;
-    use crate::endpoint::{About, Life};
+    use crate::endpoint::{About, Admission, InFlight, Life};
 
     fn life(key: &str) -> Life {
         let about = About {
@@ -221,14 +178,8 @@ mod tests {
         let lives = [life("a"), life("b"), life("c")];
         for affinity in [cookie(), header()] {
             let service = Service::new(settings(affinity).into(), 1);
-            let primary = lives.iter().map(member).collect();
-            service.publish(
-                service.settings(),
-                Tiers {
-                    primary,
-                    ..Tiers::default()
-                },
-            );
+            let primary = lives.iter().map(|life| (Tier::Primary, member(life)));
+            service.publish(service.settings(), &primary.collect());
             let home = token(&"web".into(), &"b".into());
             let place = enter(&service, home).unwrap();
             assert_eq!(place.admission(), Admission::Ready);
@@ -236,14 +187,8 @@ mod tests {
             assert_eq!(again.endpoint().id(), place.endpoint().id());
         }
         let service = Service::new(settings(cookie()).into(), 1);
-        let primary = lives.iter().map(member).collect();
-        service.publish(
-            service.settings(),
-            Tiers {
-                primary,
-                ..Tiers::default()
-            },
-        );
+        let primary = lives.iter().map(|life| (Tier::Primary, member(life)));
+        service.publish(service.settings(), &primary.collect());
         let home = token(&"web".into(), &"b".into());
         lives[1].drain();
         assert!(
@@ -259,14 +204,8 @@ mod tests {
             let keeps = matches!(affinity, Affinity::Cookie { .. });
             let service = Service::new(settings(affinity).into(), 1);
             b.narrow();
-            service.publish(
-                service.settings(),
-                Tiers {
-                    primary: vec![member(&a)],
-                    kept: vec![member(&b)],
-                    ..Tiers::default()
-                },
-            );
+            let tiers = [(Tier::Primary, member(&a)), (Tier::Kept, member(&b))];
+            service.publish(service.settings(), &tiers.into_iter().collect());
             let sessions = (0..100)
                 .map(|n| hash_key(&[n]))
                 .chain([token(&"web".into(), &"b".into())]);

@@ -7,16 +7,19 @@
 
 mod affinity;
 mod budget;
+mod places;
 mod routes;
 mod service;
 mod settings;
+mod tiers;
 mod waiting;
 
 pub use affinity::{Affinity, token};
 pub use budget::RetryBudget;
 pub use routes::{Drafts, Publisher, Reader, Route, Routes, Split, Way};
-pub use service::{Ask, NotChosen, Service, ServiceSnapshot, Tiers};
+pub use service::{Ask, NotChosen, Service, ServiceSnapshot};
 pub use settings::{
     AllDraining, HealthCheck, Limits, Probe, Protocol, Retry, ServiceSettings, Timeouts,
 };
+pub use tiers::{Tier, Tiers};
 pub use waiting::{Waiting, WaitingRoom};

@@ -6,8 +6,9 @@ use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
 use super::affinity::Homes;
-use super::{RetryBudget, ServiceSettings, WaitingRoom};
-use crate::balance::{Candidate, PickContext, Picker};
+use super::places::{Place, Places};
+use super::{Affinity, RetryBudget, ServiceSettings, Tier, Tiers, WaitingRoom};
+use crate::balance::{Candidate, Members, PickContext, Picker};
 use crate::endpoint::{Admission, EndpointId, InFlight, Member, ServiceName};
 
 /// A service: what stays for as long as it is configured, and the pointer to what changes.
@@ -30,29 +31,22 @@ pub struct ServiceSnapshot {
     /// Those that are missing in a list (P9): the last in order.
     suspect: Rank,
     /// Those that drain and are open to their sessions until their deadline (P14).
-    kept: Vec<Member>,
-    /// Where sessions are at home: built by the first request that has one, since an update must not wait for it (P2).
-    homes: OnceLock<Option<Homes>>,
-}
-
-/// The members of a service, by what they are there for.
-#[derive(Debug, Default)]
-pub struct Tiers {
-    /// Those in rotation.
-    pub primary: Vec<Member>,
-    /// Those that fill in when nobody is in rotation (P7).
-    pub fallback: Vec<Member>,
-    /// Those that are missing in a list (P9): the last in order.
-    pub suspect: Vec<Member>,
-    /// Those that drain and are open to their sessions until their deadline (P14).
-    pub kept: Vec<Member>,
+    kept: Members<Member>,
+    /// Where the tokens of sessions lead.
+    places: Places,
+    /// Where sessions by a field are at home: built by the first request that has one, since an update must not wait for it
+    /// (P2).
+    homes: OnceLock<Homes>,
 }
 
 /// Members and the picker that was built from them: together, so that the two cannot disagree.
 #[derive(Debug)]
 struct Rank {
-    members: Vec<Member>,
+    tier: Tier,
+    members: Members<Member>,
     picker: Picker,
+    /// Whether anybody in it has a weight.
+    serves: bool,
 }
 
 /// What a request brings to the choice.
@@ -85,7 +79,7 @@ impl Service {
     pub fn new(settings: Arc<ServiceSettings>, workers: usize) -> Self {
         Self {
             name: settings.name.clone(),
-            current: ArcSwap::from_pointee(ServiceSnapshot::new(settings, Tiers::default())),
+            current: ArcSwap::from_pointee(ServiceSnapshot::new(settings, &Tiers::default())),
             waiting: WaitingRoom::new(workers),
             budget: RetryBudget::new(workers),
         }
@@ -109,10 +103,11 @@ impl Service {
         self.current.load().settings.clone()
     }
 
-    /// Replaces the snapshot. Returns the one before: to drop it takes as long as it has members.
-    pub fn publish(&self, settings: Arc<ServiceSettings>, tiers: Tiers) -> Arc<ServiceSnapshot> {
-        self.current
-            .swap(Arc::new(ServiceSnapshot::new(settings, tiers)))
+    /// Replaces the snapshot. Returns the one before: to drop it takes time, too.
+    pub fn publish(&self, settings: Arc<ServiceSettings>, tiers: &Tiers) -> Arc<ServiceSnapshot> {
+        let next = ServiceSnapshot::new(settings, tiers);
+        next.resume(&self.current.load());
+        self.current.swap(Arc::new(next))
     }
 
     /// Those who wait for a connection.
@@ -129,19 +124,32 @@ impl Service {
 }
 
 impl ServiceSnapshot {
-    fn new(settings: Arc<ServiceSettings>, tiers: Tiers) -> Self {
-        let rank = |members: Vec<Member>| Rank {
-            picker: Picker::build(&settings.balance, &members),
-            members,
+    fn new(settings: Arc<ServiceSettings>, tiers: &Tiers) -> Self {
+        let rank = |tier| {
+            let members = tiers.of(tier).clone();
+            Rank {
+                picker: Picker::build(&settings.balance, &members),
+                serves: members.have_weight(),
+                members,
+                tier,
+            }
         };
         Self {
-            primary: rank(tiers.primary),
-            fallback: rank(tiers.fallback),
-            suspect: rank(tiers.suspect),
-            kept: tiers.kept,
+            primary: rank(Tier::Primary),
+            fallback: rank(Tier::Fallback),
+            suspect: rank(Tier::Suspect),
+            kept: tiers.of(Tier::Kept).clone(),
+            places: tiers.places().clone(),
             homes: OnceLock::new(),
             settings,
         }
+    }
+
+    /// Goes on where the snapshot before it stopped.
+    fn resume(&self, earlier: &Self) {
+        self.primary.picker.resume(&earlier.primary.picker);
+        self.fallback.picker.resume(&earlier.fallback.picker);
+        self.suspect.picker.resume(&earlier.suspect.picker);
     }
 
     /// What is configured of the service.
@@ -154,13 +162,32 @@ impl ServiceSnapshot {
     #[must_use]
     pub fn home(&self, ask: &mut Ask<'_>) -> Option<InFlight> {
         let session = ask.session?;
-        let homes = self.homes.get_or_init(|| {
-            let (rank, _) = self.rank();
-            let members = rank.members.iter().chain(&self.kept).cloned().collect();
-            Homes::build(&self.settings.affinity, &self.settings.name, members)
-        });
-        let (_, admission) = self.rank();
-        homes.as_ref()?.enter(session, admission, ask)
+        let (rank, admission) = self.rank();
+        let home = match &self.settings.affinity {
+            Affinity::None | Affinity::Connection => return None,
+            Affinity::Cookie { .. } => self.known_by(session, rank)?,
+            Affinity::Header { name, .. } => {
+                let members = || rank.members.iter().chain(self.kept.iter()).cloned();
+                let homes = self.homes.get_or_init(|| Homes::build(name, members()));
+                homes.of(session, ask)?
+            }
+        };
+        if ask.avoid.contains(&home.endpoint.id()) {
+            return None;
+        }
+        // Refused: it drains since, and the session picks anew.
+        home.endpoint.acquire_session(admission).ok()
+    }
+
+    /// Whom a token means, among those of a rank and those that are kept.
+    fn known_by<'a>(&'a self, token: u64, rank: &'a Rank) -> Option<&'a Member> {
+        let places = self.places.of(token).iter();
+        let member = |place: &Place| match place.tier {
+            Tier::Kept => Some(&self.kept[place.index as usize]),
+            tier if tier == rank.tier => Some(&rank.members[place.index as usize]),
+            _ => None,
+        };
+        places.filter_map(member).find(|member| member.weight > 0)
     }
 
     /// Why whoever comes now is admitted: nobody may be in rotation, so that those who drain serve (P7).
@@ -217,9 +244,9 @@ impl ServiceSnapshot {
     }
 
     fn rank(&self) -> (&Rank, Admission) {
-        if self.primary.serves() {
+        if self.primary.serves {
             (&self.primary, Admission::Ready)
-        } else if self.fallback.serves() || !self.suspect.serves() {
+        } else if self.fallback.serves || !self.suspect.serves {
             (&self.fallback, Admission::Fallback)
         } else {
             (&self.suspect, Admission::Suspect)
@@ -228,10 +255,6 @@ impl ServiceSnapshot {
 }
 
 impl Rank {
-    fn serves(&self) -> bool {
-        self.members.iter().any(|member| member.weight > 0)
-    }
-
     fn pick(&self, ask: &mut Ask<'_>, excluded: &[usize]) -> Option<usize> {
         let mut cx = PickContext {
             now: ask.now,
@@ -302,6 +325,7 @@ mod tests {
 
     use tokio::sync::mpsc;
 
+    use super::super::token;
     use super::*;
     use crate::balance::{HashKey, Policy};
     use crate::endpoint::{About, Life};
@@ -320,24 +344,21 @@ mod tests {
         (0..count).map(life).collect()
     }
 
+    fn member(life: &Life) -> Member {
+        Member {
+            endpoint: life.endpoint().clone(),
+            weight: 1,
+            ramp: None,
+        }
+    }
+
     fn service(policy: Policy, lives: &[Life]) -> Service {
         let mut settings = ServiceSettings::named("web".into());
         settings.balance = policy;
         let settings = Arc::new(settings);
-        let member = |life: &Life| Member {
-            endpoint: life.endpoint().clone(),
-            weight: 1,
-            ramp: None,
-        };
         let service = Service::new(settings.clone(), 1);
-        let primary = lives.iter().map(member).collect();
-        service.publish(
-            settings,
-            Tiers {
-                primary,
-                ..Tiers::default()
-            },
-        );
+        let primary = lives.iter().map(|life| (Tier::Primary, member(life)));
+        service.publish(settings, &primary.collect());
         service
     }
 
@@ -364,6 +385,72 @@ mod tests {
 
     fn eject(life: &Life) {
         assert!(life.endpoint().ejection().refused(Instant::now()).is_some());
+    }
+
+    /// What an update costs is told by the endpoints that hear of it: each that is copied is held once more.
+    #[test]
+    fn an_update_of_one_among_many_touches_few() {
+        for policy in policies() {
+            let lives = lives(10_000);
+            let mut tiers: Tiers = lives.iter().map(|it| (Tier::Primary, member(it))).collect();
+            let mut settings = ServiceSettings::named("web".into());
+            settings.balance = policy.clone();
+            settings.affinity = Affinity::Cookie {
+                name: "sid".into(),
+                keep_until_deadline: false,
+            };
+            let settings = Arc::new(settings);
+            let service = Service::new(settings.clone(), 1);
+            service.publish(settings.clone(), &tiers);
+            let held = || -> Vec<usize> {
+                let counts = lives.iter().map(|it| Arc::strong_count(it.endpoint()));
+                counts.collect()
+            };
+            let before = held();
+            // One leaves, one changes.
+            tiers.remove(&"web".into(), &lives[777].endpoint().about().key);
+            let mut heavier = member(&lives[5_555]);
+            heavier.weight = 3;
+            tiers.put(Tier::Primary, heavier);
+            let spent = service.publish(settings, &tiers);
+            // Nor does the first session that comes then look for its home among all.
+            let mut ask = Ask {
+                now: Instant::now(),
+                rng: &mut fastrand::Rng::with_seed(7),
+                hash: None,
+                session: Some(token(&"web".into(), &"web-9000".into())),
+                avoid: &[],
+            };
+            let place = service.load().home(&mut ask).unwrap();
+            assert_eq!(place.endpoint().id(), lives[9_000].endpoint().id());
+            drop(place);
+            let pairs = before.into_iter().zip(held());
+            let touched = pairs.filter(|(before, now)| before != now).count();
+            assert!(touched <= 3 * 256, "{policy:?}: {touched} of 10,000");
+            drop(spent);
+        }
+    }
+
+    #[test]
+    fn round_robin_goes_on_where_it_was_before_an_update() {
+        let lives = lives(3);
+        let service = service(Policy::RoundRobin, &lives);
+        let mut rng = fastrand::Rng::with_seed(7);
+        let mut seen = Vec::new();
+        for _ in 0..3 {
+            let mut ask = Ask {
+                now: Instant::now(),
+                rng: &mut rng,
+                hash: None,
+                session: None,
+                avoid: &[],
+            };
+            let place = service.load().choose(&mut ask).unwrap();
+            seen.push(place.endpoint().about().key.to_string());
+            let primary = lives.iter().map(|life| (Tier::Primary, member(life)));
+            service.publish(service.settings(), &primary.collect());
+        }
+        assert_eq!(seen, ["web-0", "web-1", "web-2"]);
     }
 
     fn policies() -> [Policy; 5] {
