@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 
 use tracing::{info, warn};
 
+use super::apply::moved;
 use super::reconcile::Standing;
 use super::registry::{Entry, LifeRecord, Record};
-use super::writer::{Writer, moved};
+use super::writer::Writer;
 use crate::endpoint::{EndpointKey, ServiceName};
 use crate::health::{Check, Subject, Verdict};
 use crate::net::Dialer;

@@ -13,7 +13,11 @@
 //! * `elder`: the process before this one, while it still finishes: an answer speaks for both.
 //! * `shown`: what is shown of services and drains, by both.
 //! * `writer`: the loop.
+//! * `apply`: one step of a service; `telling`: what is told of it.
+//! * `drains`: the course of a drain; `waiters`: who waits for it; `reports`: what is left of it.
+//! * `requests`: what is asked; `views`: what is shown then.
 
+mod apply;
 mod checks;
 mod drains;
 mod elder;
@@ -23,11 +27,15 @@ mod pods;
 mod reconcile;
 mod registry;
 mod reload;
+mod reports;
 mod requests;
 mod shown;
 mod sources;
 mod suspects;
+mod telling;
 mod view;
+mod views;
+mod waiters;
 mod writer;
 
 use std::collections::HashSet;

@@ -5,9 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::drains::{Answer, Waiter};
 use super::handle::{PodAnswer, PodName, PodRequest};
 use super::registry::Entry;
+use super::waiters::{Answer, Waiter};
 use super::writer::Writer;
 use crate::endpoint::{EndpointKey, ServiceName};
 
