@@ -362,6 +362,8 @@ impl Writer {
         let listed = entry.listed.is_some() && record.configured;
         if !listed && entry.newest.as_ref().is_some_and(over) {
             gone.extend(entry.newest.take());
+            // Where it stood it would be held, and looked at, for ever (P12).
+            debug_assert!(!record.tiers.has(service, key), "{key} is a member");
         }
         let empty = !listed && entry.newest.is_none() && entry.older.is_empty();
         if empty {

@@ -78,6 +78,12 @@ impl Tiers {
         place.is_some()
     }
 
+    /// Whether an endpoint is in one of them.
+    #[must_use]
+    pub fn has(&self, service: &ServiceName, key: &EndpointKey) -> bool {
+        self.place(token(service, key), key).is_some()
+    }
+
     fn place(&self, token: u64, key: &EndpointKey) -> Option<Place> {
         let is_it = |place: &&Place| {
             let member = &self.of(place.tier)[place.index as usize];

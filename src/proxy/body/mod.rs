@@ -79,9 +79,7 @@ impl Body {
             inner: passage.map_or(Inner::Empty, Inner::Passing),
         }
     }
-}
 
-impl Body {
     /// Whether no endpoint is needed for it any more.
     #[must_use]
     pub fn is_all_here(&self) -> bool {
@@ -91,10 +89,10 @@ impl Body {
     /// Whether it is to end although the client takes nothing of it, so that it is not asked for a frame: `Ok` well, with
     /// what it has given so far.
     pub fn poll_stopped(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
-        let Inner::Passing(passage) = &mut self.inner else {
-            return Poll::Pending;
-        };
-        passage.poll_stopped(cx)
+        match &mut self.inner {
+            Inner::Passing(passage) => passage.poll_stopped(cx),
+            Inner::Empty | Inner::Whole(_) => Poll::Pending,
+        }
     }
 }
 
