@@ -42,7 +42,7 @@
 //! | 4 | [`control`], [`pool`] | the one writer; upstream connections |
 //! | 3 | [`discovery`], [`health`], [`snapshot`] | what is known; what is published |
 //! | 2 | [`balance`], [`drain`], [`ending`], [`route`] | decisions, pure |
-//! | 1 | [`clock`], [`document`], [`endpoint`], [`http1`], [`net`], [`telemetry`] | things |
+//! | 1 | [`clock`], [`document`], [`endpoint`], [`http1`], [`http2`], [`net`], [`telemetry`] | things |
 //! | 0 | [`gate`] | the core: std only, no I/O, no clock, no async |
 //!
 //! Rows 0 and 2 and `control/reconcile.rs` do no I/O and read no clock: time comes in as an argument. Settings flow down,
@@ -96,6 +96,7 @@ pub mod endpoint;
 pub mod gate;
 pub mod health;
 pub mod http1;
+pub mod http2;
 pub mod kubernetes;
 pub mod net;
 pub mod pool;
