@@ -12,10 +12,25 @@ pub struct Decoder {
     table_max: usize,
     /// Strings, out of their code.
     pub(super) plain: Vec<u8>,
+    /// The last path that was told as a literal.
+    pub(super) last_path: Option<LastPath>,
+}
+
+/// A path as a literal. Many clients never let one into the table, also where it is the same again: that of a service's
+/// method, or of a check.
+#[derive(Debug)]
+pub(super) struct LastPath {
+    /// As it is in blocks, its length in front of it.
+    pub(super) text: Vec<u8>,
+    field: Field,
+    size: usize,
 }
 
 /// What an idle connection keeps in memory for decoding strings.
 const PLAIN_KEPT: usize = 1024;
+
+/// The longest text of a path that is remembered.
+const PATH_MAX: usize = 256;
 
 /// A block may begin with the smallest and the last of the table's sizes since the block before (section 4.2).
 const UPDATES_MAX: usize = 2;
@@ -28,6 +43,7 @@ impl Decoder {
             table: Table::new(max),
             table_max: max,
             plain: Vec::new(),
+            last_path: None,
         }
     }
 
@@ -50,6 +66,8 @@ impl Decoder {
                     .table
                     .entry(integer::read(*first, !INDEXED, &mut rest)?)?;
                 each(&entry.field, entry.size);
+            } else if *first == PATH {
+                self.path(&mut rest, &mut each)?;
             } else if first & UPDATE == 0 || first & INSERTED != 0 {
                 self.literal(*first, &mut rest, &mut each)?;
             } else {
@@ -110,6 +128,38 @@ impl Decoder {
         Ok(())
     }
 
+    /// Reads a path behind its name's number.
+    fn path(&mut self, rest: &mut &[u8], each: &mut impl FnMut(&Field, usize)) -> Result<(), Flaw> {
+        // The length is in front, so that what begins with the same text is the same path.
+        if let Some(last) = &self.last_path
+            && let Some(behind) = rest.strip_prefix(&last.text[..])
+        {
+            *rest = behind;
+            each(&last.field, last.size);
+            return Ok(());
+        }
+        let before = *rest;
+        let value = string(rest, &mut self.plain)?;
+        let size = size(":path".len(), value.len());
+        let field = Name::Path.with(value, false);
+        each(&field, size);
+        let text = &before[..before.len() - rest.len()];
+        if text.len() <= PATH_MAX {
+            let mut kept = self
+                .last_path
+                .take()
+                .map_or_else(Vec::new, |last| last.text);
+            kept.clear();
+            kept.extend_from_slice(text);
+            self.last_path = Some(LastPath {
+                text: kept,
+                field,
+                size,
+            });
+        }
+        Ok(())
+    }
+
     /// The name with this number, or the one that follows, and its length.
     fn name(&mut self, index: usize, rest: &mut &[u8]) -> Result<(Name, usize), Flaw> {
         if index > 0 {
@@ -151,5 +201,7 @@ pub(super) const INSERTED: u8 = 0x40;
 pub(super) const UPDATE: u8 = 0x20;
 /// A literal that nobody may ever insert. Without any of these bits it is one that is not inserted here.
 pub(super) const SECRET: u8 = 0x10;
+/// A literal that is not inserted, of the name of number 4.
+const PATH: u8 = 0x04;
 /// A string in Huffman's code.
 const CODED: u8 = 0x80;
