@@ -15,6 +15,7 @@
 
 mod admin;
 mod answers;
+mod blocks;
 #[expect(dead_code, reason = "whether a case may pass matters elsewhere")]
 #[path = "../it/smuggling/cases.rs"]
 mod cases;
