@@ -20,6 +20,7 @@ mod deadline;
 mod discovery;
 mod drain;
 mod fallback;
+mod frames;
 mod grpc;
 mod hardening;
 mod health;

@@ -10,6 +10,7 @@ mod client;
 mod endpoint;
 mod exchange;
 mod files;
+mod ledger;
 mod message;
 mod patience;
 mod setup;

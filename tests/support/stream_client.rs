@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
 
 use super::PATIENCE;
+use super::ledger::{self, Ledger};
 use super::wire::Wire;
 
 /// How every client begins.
@@ -13,23 +14,32 @@ pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Types of frames (RFC 9113, section 6).
 pub(crate) const DATA: u8 = 0;
 pub(crate) const HEADERS: u8 = 1;
+pub(crate) const PRIORITY: u8 = 2;
 pub(crate) const RST_STREAM: u8 = 3;
 pub(crate) const SETTINGS: u8 = 4;
+pub(crate) const PUSH_PROMISE: u8 = 5;
 pub(crate) const PING: u8 = 6;
 pub(crate) const GOAWAY: u8 = 7;
 pub(crate) const WINDOW_UPDATE: u8 = 8;
+pub(crate) const CONTINUATION: u8 = 9;
 
 /// Flags of frames.
 pub(crate) const END_STREAM: u8 = 1;
 pub(crate) const ACK: u8 = 1;
 pub(crate) const END_HEADERS: u8 = 4;
+pub(crate) const PADDED: u8 = 8;
+pub(crate) const WITH_PRIORITY: u8 = 32;
 
 /// Codes of errors (RFC 9113, section 7).
 pub(crate) const NO_ERROR: u32 = 0;
 pub(crate) const PROTOCOL_ERROR: u32 = 1;
 pub(crate) const INTERNAL_ERROR: u32 = 2;
+pub(crate) const FLOW_CONTROL_ERROR: u32 = 3;
+pub(crate) const STREAM_CLOSED: u32 = 5;
+pub(crate) const FRAME_SIZE_ERROR: u32 = 6;
 pub(crate) const REFUSED_STREAM: u32 = 7;
 pub(crate) const CANCEL: u32 = 8;
+pub(crate) const COMPRESSION_ERROR: u32 = 9;
 pub(crate) const ENHANCE_YOUR_CALM: u32 = 11;
 
 /// A connection to tidegate. What comes is only read when somebody waits for it.
@@ -37,11 +47,13 @@ pub(crate) struct StreamClient {
     io: Wire,
     unread: Vec<u8>,
     decoder: loona_hpack::Decoder<'static>,
-    next: u32,
     /// Whether PINGs are answered.
     answers: bool,
     /// What each window begins with, and whether it is opened again for what has come.
     window: Option<u32>,
+    ledger: Ledger,
+    /// The flags and the front of a block of fields that goes on in the next frame.
+    block: Option<(u8, Vec<u8>)>,
     seen: Seen,
 }
 
@@ -55,8 +67,14 @@ pub(crate) struct Seen {
     pub(crate) pings: usize,
     /// Settings, by their number.
     pub(crate) settings: BTreeMap<u16, u32>,
+    /// How often settings were acknowledged.
+    pub(crate) acknowledged: usize,
     /// Bytes of DATA frames.
     pub(crate) data: usize,
+    /// The largest frame.
+    pub(crate) largest: usize,
+    /// What the server's windows have grown by: the connection's (0), and each stream's.
+    pub(crate) windows: BTreeMap<u32, u64>,
     /// The connection has ended.
     pub(crate) ended: bool,
 }
@@ -93,10 +111,77 @@ impl Stream {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    fn is_over(&self) -> bool {
+    /// It has come to its end, or was reset.
+    pub(crate) fn is_over(&self) -> bool {
         self.whole || self.reset.is_some()
     }
+
+    /// A block of fields has come, which has to be a right one (RFC 9113, section 8).
+    #[track_caller]
+    fn take_fields(&mut self, fields: Vec<(Vec<u8>, Vec<u8>)>, ends: bool) {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        let fields: Vec<_> = fields
+            .into_iter()
+            .map(|(name, value)| (text(name), text(value)))
+            .collect();
+        let is_trailers = !self.fields.is_empty();
+        let pseudo = fields.iter().filter(|(name, _)| name.starts_with(':'));
+        let right = fields.iter().all(|(name, value)| {
+            !name.contains(|letter: char| letter.is_ascii_uppercase() || letter == ' ')
+                && !OF_CONNECTIONS.contains(&name.as_str())
+                && !value.contains(['\0', '\r', '\n'])
+        });
+        assert!(right, "{fields:?}");
+        assert_eq!(pseudo.count(), usize::from(!is_trailers), "{fields:?}");
+        if is_trailers {
+            assert!(ends, "trailers are the end: {fields:?}");
+            self.trailers = fields;
+        } else {
+            let (name, status) = &fields[0];
+            assert!(name == ":status" && status.len() == 3, "{fields:?}");
+            if status.starts_with('1') {
+                assert!(!ends && status != "101", "{fields:?}");
+                self.interim.push(status.parse().unwrap());
+            } else {
+                self.fields = fields;
+            }
+        }
+        self.end(ends);
+    }
+
+    #[track_caller]
+    fn take_data(&mut self, data: &[u8], ends: bool) {
+        assert!(!self.fields.is_empty(), "a body before its head");
+        self.body.extend_from_slice(data);
+        self.end(ends);
+    }
+
+    /// A body has the length that was said; where there is none, it may have been asked for by HEAD.
+    #[track_caller]
+    fn end(&mut self, ends: bool) {
+        self.whole |= ends;
+        let length = self.field("content-length").map(|it| it.parse().unwrap());
+        let have = self.body.len();
+        let right = length.is_none_or(|length: usize| {
+            have == 0
+                || if self.whole {
+                    have == length
+                } else {
+                    have <= length
+                }
+        });
+        assert!(right, "{have} bytes of {:?}", self.fields);
+    }
 }
+
+/// Fields that are of one connection (RFC 9113, section 8.2.2).
+const OF_CONNECTIONS: [&str; 5] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "transfer-encoding",
+    "upgrade",
+];
 
 impl StreamClient {
     /// Connects with prior knowledge, with windows that let everything through.
@@ -144,9 +229,10 @@ impl StreamClient {
             io,
             unread: Vec::new(),
             decoder: loona_hpack::Decoder::new(),
-            next: 1,
             answers: true,
             window: None,
+            ledger: Ledger::new(),
+            block: None,
             seen: Seen::default(),
         }
     }
@@ -204,8 +290,7 @@ impl StreamClient {
     /// Opens a stream with exactly these fields. Returns it.
     #[track_caller]
     pub(crate) fn open_with(&mut self, fields: &[(&str, &str)], flags: u8) -> u32 {
-        let stream = self.next;
-        self.next += 2;
+        let stream = self.ledger.next();
         self.frame(HEADERS, END_HEADERS | flags, stream, &block(fields));
         stream
     }
@@ -214,6 +299,42 @@ impl StreamClient {
     #[track_caller]
     pub(crate) fn data(&mut self, stream: u32, data: &[u8], flags: u8) {
         self.frame(DATA, flags, stream, data);
+    }
+
+    /// Sends the last of a stream's body, as the server's windows let it. Returns how much was sent when the stream ends
+    /// before that, or all of it.
+    #[track_caller]
+    pub(crate) fn upload(&mut self, stream: u32, body: &[u8]) -> usize {
+        let mut sent = 0;
+        while sent < body.len() {
+            let over = self.seen.streams.get(&stream).is_some_and(Stream::is_over);
+            if over || self.seen.ended {
+                return sent;
+            }
+            let piece = self.ledger.may_send(stream).min(body.len() - sent);
+            if piece == 0 {
+                self.read_frame();
+                continue;
+            }
+            let last = u8::from(sent + piece == body.len()) * END_STREAM;
+            self.data(stream, &body[sent..sent + piece], last);
+            sent += piece;
+        }
+        sent
+    }
+
+    /// Bytes of DATA that the server takes on a stream now.
+    pub(crate) fn may_send(&self, stream: u32) -> usize {
+        self.ledger.may_send(stream)
+    }
+
+    /// Waits until the server takes so many bytes of DATA on a stream.
+    #[track_caller]
+    pub(crate) fn until_window(&mut self, stream: u32, bytes: usize) {
+        while self.may_send(stream) < bytes {
+            assert!(!self.seen.ended, "no window but {:?}", self.seen);
+            self.read_frame();
+        }
     }
 
     /// Resets a stream.
@@ -231,12 +352,14 @@ impl StreamClient {
     /// Sends these bytes.
     #[track_caller]
     pub(crate) fn send(&mut self, bytes: &[u8]) {
+        self.ledger.sent(bytes);
         self.io.write_all(bytes).unwrap();
         self.io.flush().unwrap();
     }
 
     /// Sends these bytes, or as many as are taken before the other side is gone.
     pub(crate) fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.ledger.sent(bytes);
         self.io.write_all(bytes)?;
         self.io.flush()
     }
@@ -300,10 +423,10 @@ impl StreamClient {
     #[track_caller]
     fn read_frame(&mut self) -> Option<(u8, u8, Vec<u8>)> {
         let head = self.take(9)?;
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
-        let (kind, flags) = (head[3], head[4]);
-        let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
-        let payload = self.take(length)?;
+        let (kind, flags, stream) = (head[3], head[4], ledger::stream(&head));
+        let payload = self.take(ledger::length(&head))?;
+        self.ledger.came(kind, flags, stream, &payload);
+        self.seen.largest = self.seen.largest.max(payload.len());
         self.note(kind, flags, stream, &payload);
         Some((kind, flags, payload))
     }
@@ -313,33 +436,26 @@ impl StreamClient {
         let word = |at: usize| u32::from_be_bytes(payload[at..at + 4].try_into().unwrap());
         let stream = self.seen.streams.entry(id).or_default();
         match kind {
-            HEADERS => {
-                assert!(flags & END_HEADERS != 0, "heads of tests are short");
-                let fields = self.decoder.decode(payload).unwrap().into_iter();
-                let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-                let fields: Vec<_> = fields
-                    .map(|(name, value)| (text(name), text(value)))
-                    .collect();
-                if !stream.fields.is_empty() {
-                    stream.trailers = fields;
-                } else if fields[0].1.starts_with('1') {
-                    stream.interim.push(fields[0].1.parse().unwrap());
-                } else {
-                    stream.fields = fields;
+            HEADERS | CONTINUATION => {
+                let (first, mut block) = self.block.take().unwrap_or((flags, Vec::new()));
+                block.extend_from_slice(payload);
+                if flags & END_HEADERS == 0 {
+                    self.block = Some((first, block));
+                    return;
                 }
+                self.decoder
+                    .set_max_allowed_table_size(self.ledger.table_max());
+                let fields = self.decoder.decode(&block).unwrap();
+                stream.take_fields(fields, first & END_STREAM != 0);
             }
             DATA => {
                 self.seen.data += payload.len();
-                stream.body.extend_from_slice(payload);
+                stream.take_data(unpadded(flags, payload), flags & END_STREAM != 0);
             }
             RST_STREAM => stream.reset = Some(word(0)),
             GOAWAY => self.seen.goaways.push((word(0), word(4))),
             SETTINGS if flags & ACK == 0 => {
-                for one in payload.chunks(6) {
-                    let value = u32::from_be_bytes(one[2..].try_into().unwrap());
-                    let number = u16::from_be_bytes([one[0], one[1]]);
-                    self.seen.settings.insert(number, value);
-                }
+                self.seen.settings.extend(ledger::settings(payload));
                 // A server that has gone needs no answer.
                 let _ = self.try_send(&frame(SETTINGS, ACK, 0, &[]));
             }
@@ -349,13 +465,11 @@ impl StreamClient {
                     let _ = self.try_send(&frame(PING, ACK, 0, payload));
                 }
             }
+            SETTINGS => self.seen.acknowledged += 1,
+            WINDOW_UPDATE => {
+                *self.seen.windows.entry(id).or_default() += u64::from(word(0));
+            }
             _ => {}
-        }
-        if matches!(kind, HEADERS | DATA)
-            && flags & END_STREAM != 0
-            && let Some(stream) = self.seen.streams.get_mut(&id)
-        {
-            stream.whole = true;
         }
     }
 
@@ -380,6 +494,14 @@ impl StreamClient {
         }
         Some(self.unread.drain(..size).collect())
     }
+}
+
+/// What padding leaves of a payload.
+fn unpadded(flags: u8, payload: &[u8]) -> &[u8] {
+    if flags & PADDED == 0 {
+        return payload;
+    }
+    &payload[1..payload.len() - usize::from(payload[0])]
 }
 
 /// A frame.
