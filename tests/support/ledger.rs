@@ -33,9 +33,10 @@ pub(super) struct Ledger {
     in_block: Option<u32>,
     /// The last stream of the server's last GOAWAY.
     last: u32,
-    /// The size of the server's table of fields that it has last said, and whether the next block has to say another.
+    /// The size of the server's table of fields that it has last said, and what the next block has to say at the most, if it
+    /// has to say one.
     table: usize,
-    table_told: bool,
+    table_due: Option<usize>,
 }
 
 /// What a client's SETTINGS allow the server.
@@ -82,7 +83,7 @@ impl Ledger {
             in_block: None,
             last: u32::MAX >> 1,
             table: TABLE,
-            table_told: false,
+            table_due: None,
         }
     }
 
@@ -242,11 +243,13 @@ impl Ledger {
             // Neither padding nor a priority is expected from a server, and the client takes none.
             assert!(flags & !(END_STREAM | END_HEADERS) == 0, "{frame}");
             let sizes = sizes(payload);
-            assert!(
-                !self.table_told || !sizes.is_empty(),
-                "{frame}: the table's size has changed, and it does not begin with that"
-            );
-            self.table_told = false;
+            if let Some(due) = self.table_due.take() {
+                let least = sizes.iter().min();
+                assert!(
+                    least.is_some_and(|least| *least <= due),
+                    "{frame}: a table of {due} is not told of first, but {least:?}"
+                );
+            }
             self.table = sizes.last().copied().unwrap_or(self.table);
         } else {
             assert!(self.in_block.is_some(), "{frame} outside of a block");
@@ -266,7 +269,10 @@ impl Ledger {
         );
         self.allowed.pop_front();
         // Only a smaller one has to be told (RFC 9113, section 4.3.1).
-        self.table_told |= self.table > self.table_max();
+        let max = self.table_max();
+        if max < self.table_due.unwrap_or(self.table) {
+            self.table_due = Some(max);
+        }
     }
 
     #[track_caller]

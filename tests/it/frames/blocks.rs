@@ -115,7 +115,7 @@ fn a_continuation_continues_something() {
             ],
         ),
     ] {
-        let frames = [&before[..], &[one.clone()]].concat();
+        let frames = [&before[..], std::slice::from_ref(&one)].concat();
         scene.breaks(what, &frames, &[PROTOCOL_ERROR]);
     }
 }

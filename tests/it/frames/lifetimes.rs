@@ -63,7 +63,7 @@ fn nothing_but_a_head_opens_a_stream() {
         ),
         ("DATA of an even one", frame(DATA, 0, 2, b"x")),
     ] {
-        scene.breaks(what, &[wrong.clone()], &[PROTOCOL_ERROR]);
+        scene.breaks(what, std::slice::from_ref(&wrong), &[PROTOCOL_ERROR]);
         let behind = [opening(1, "/held", 0), wrong];
         scene.breaks(what, &behind, &[PROTOCOL_ERROR]);
     }

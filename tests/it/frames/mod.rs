@@ -4,7 +4,10 @@
 
 mod blocks;
 mod lifetimes;
+mod malformed;
+mod messages;
 mod preface;
+mod settings;
 mod sizes;
 mod uploads;
 mod windows;

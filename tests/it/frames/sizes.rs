@@ -152,7 +152,7 @@ fn a_frame_on_the_wrong_stream_is_an_error() {
             frame(PUSH_PROMISE, END_HEADERS, 0, &[0; 4]),
         ),
     ] {
-        scene.breaks(what, &[wrong.clone()], &[PROTOCOL_ERROR]);
+        scene.breaks(what, std::slice::from_ref(&wrong), &[PROTOCOL_ERROR]);
         let behind = [opening(1, "/held", 0), wrong];
         if !what.ends_with("of a stream") {
             scene.breaks(what, &behind, &[PROTOCOL_ERROR]);
