@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::PATIENCE;
 use super::ledger::{self, Ledger};
@@ -364,6 +365,26 @@ impl StreamClient {
         self.io.flush()
     }
 
+    /// Sends these bytes, as many as are taken without reading anything: until the other side is gone, or takes no more for a
+    /// while. Returns how many.
+    pub(crate) fn flood(&mut self, bytes: &[u8]) -> usize {
+        self.io.socket().set_write_timeout(Some(STUCK)).unwrap();
+        let mut sent = 0;
+        while let Ok(written) = self.io.write(&bytes[sent..])
+            && written > 0
+        {
+            self.ledger.sent(&bytes[sent..sent + written]);
+            sent += written;
+        }
+        self.io.socket().set_write_timeout(Some(PATIENCE)).unwrap();
+        sent
+    }
+
+    /// Says that nothing more will be sent.
+    pub(crate) fn finish(&mut self) {
+        self.io.finish();
+    }
+
     /// Everything that has come so far.
     pub(crate) fn seen(&self) -> &Seen {
         &self.seen
@@ -395,7 +416,9 @@ impl StreamClient {
         // An unknown stream's frame would be an error, a PING is answered in order.
         self.frame(PING, 0, 0, b"settled?");
         loop {
-            let (kind, flags, payload) = self.read_frame().expect("an answer to a PING");
+            let Some((kind, flags, payload)) = self.read_frame() else {
+                panic!("no answer to a PING but {:?}", self.seen)
+            };
             if kind == PING && flags & ACK != 0 && payload == b"settled?" {
                 return;
             }
@@ -495,6 +518,9 @@ impl StreamClient {
         Some(self.unread.drain(..size).collect())
     }
 }
+
+/// How long a flood that nobody takes is kept up.
+const STUCK: Duration = Duration::from_millis(200);
 
 /// What padding leaves of a payload.
 fn unpadded(flags: u8, payload: &[u8]) -> &[u8] {

@@ -236,6 +236,7 @@ fn what_is_not_read_is_given_back() {
 /// One upload that nobody reads takes no more than its own window of the connection's.
 #[test]
 fn an_upload_that_stalls_holds_up_no_other() {
+    let b = Endpoint::start("b");
     let scene = Scene::with(|setup| {
         setup.listener("limits: { stream_window: 64KiB, connection_window: 128KiB }")
     });
@@ -247,7 +248,6 @@ fn an_upload_that_stalls_holds_up_no_other() {
         client.data(stalled, &piece, 0);
         client.settle();
     }
-    let b = Endpoint::start("b");
     scene.tidegate.file().set(&[b.line("")]);
     scene.tidegate.is("b", "ready");
     scene.tidegate.is("a", "draining");
