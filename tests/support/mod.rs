@@ -14,6 +14,7 @@ mod ledger;
 mod message;
 mod patience;
 mod setup;
+mod stream_answer;
 pub(crate) mod stream_client;
 pub(crate) mod stream_endpoint;
 mod tidegate;

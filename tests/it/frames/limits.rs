@@ -116,6 +116,24 @@ fn a_head_that_is_too_large_is_refused() {
     assert_eq!(scene.a.asked("/large"), 0);
 }
 
+/// Trailers are no way around it, and their request never looks whole.
+#[test]
+fn trailers_that_are_too_large_are_refused() {
+    let scene = Scene::start();
+    let value = "v".repeat(1_000);
+    let mut client = scene.client();
+    client.send(&opening(1, "/held", 0));
+    let exchange = scene.a.held();
+    let _ = client.try_send(&in_frames(&block(&[("x-large", &value[..]); 300])));
+    match fate(&mut client, 1) {
+        Fate::Whole(answer) => assert!([400, 431].contains(&answer.status()), "{answer:?}"),
+        Fate::Reset(_) | Fate::Broken(Some(_)) => {}
+        Fate::Broken(None) => panic!("no word"),
+    }
+    exchange.end();
+    assert!(!exchange.request().whole);
+}
+
 /// Few resets are everyday life; `limits.resets` of them at a time are not an attack yet.
 #[test]
 fn some_resets_are_forgiven() {

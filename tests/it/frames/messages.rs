@@ -57,6 +57,19 @@ fn the_authority_becomes_the_host() {
     }
 }
 
+/// RFC 9218: what a client says of urgency is for the endpoint, too.
+#[test]
+fn a_priority_passes() {
+    let scene = Scene::start();
+    let mut client = scene.client();
+    client.frame(0x10, 0, 0, b"\0\0\0\x01u=0, i");
+    let stream = client.open("GET", "/x", &[("priority", "u=1, i")], END_STREAM);
+    client.frame(0x10, 0, 0, b"\0\0\0\x01u=7");
+    assert_eq!(client.answer(stream).status(), 200);
+    let request = &scene.a.requests()[0];
+    assert_eq!(request.head.field("priority"), Some("u=1, i"));
+}
+
 #[test]
 fn methods_and_targets_pass_as_they_are() {
     let scene = Scene::start();

@@ -4,6 +4,7 @@
 
 mod attacks;
 mod blocks;
+mod chance;
 mod endings;
 mod lifetimes;
 mod limits;

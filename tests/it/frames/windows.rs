@@ -2,9 +2,9 @@
 
 use super::{Fate, Scene, acknowledged, fate, opening, set, setting};
 use crate::support::stream_client::{
-    END_STREAM, FLOW_CONTROL_ERROR, PREFACE, PROTOCOL_ERROR, SETTINGS, WINDOW_UPDATE, frame,
+    CANCEL, END_STREAM, FLOW_CONTROL_ERROR, PREFACE, PROTOCOL_ERROR, SETTINGS, WINDOW_UPDATE, frame,
 };
-use crate::support::{Exchange, StreamClient};
+use crate::support::{Exchange, StreamClient, eventually};
 
 /// What the connection's window begins with.
 const CONNECTION: usize = 65_535;
@@ -248,12 +248,43 @@ fn a_reset_takes_nothing_of_the_connections_window() {
     let (first, one) = ask(&scene, &mut client, 1_000_000);
     has(&mut client, first, CONNECTION);
     // Much of it waits for the connection's window; it is given up.
-    client.reset(first, 8);
+    client.reset(first, CANCEL);
     one.end();
     scene.tidegate.in_flight("a", 0);
     client.send(&more(0, 20_000));
     let (second, _two) = ask(&scene, &mut client, 20_000);
     assert_eq!(client.answer(second).text(), body(20_000));
+}
+
+/// The same where it is the socket that it waits for.
+#[test]
+fn what_a_reset_leaves_unsent_is_left_to_others() {
+    let scene = Scene::start();
+    let window = 12 << 20;
+    let mut client = narrow(&scene, window);
+    client.send(&more(0, window - CONNECTION as u32));
+    // More than sockets take, which nobody reads; and it is for the windows to let it all through.
+    scene.a.answer_with(answer(window as usize));
+    let reset = client.ask("/reset");
+    eventually("it is under way", || {
+        (scene.a.asked("/reset") == 1).then_some(())
+    });
+    client.body_of(reset, 1);
+    client.reset(reset, CANCEL);
+    scene.tidegate.in_flight("a", 0);
+    client.settle();
+    let came = client.seen().data;
+    scene.a.answer_with(answer(window as usize - came));
+    let rest = client.ask("/rest");
+    assert!(client.answer(rest).whole);
+}
+
+/// A whole answer of so many bytes.
+fn answer(bytes: usize) -> String {
+    format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {bytes}\r\n\r\n{}",
+        body(bytes)
+    )
 }
 
 /// Many large bodies under a small window of the connection: each gets its share.
