@@ -168,6 +168,34 @@ fn large_answers_that_nobody_reads_cost_little() {
 /// Of a hundred streams, each of which may have 64 KiB waiting.
 const UNREAD_KIB: u64 = 16 * 1024;
 
+/// A connection may live long: of streams that are over nothing is left.
+#[test]
+fn thousands_of_requests_leave_nothing() {
+    let scene = Scene::with(quiet);
+    let mut client = scene.client();
+    let mut many = |rounds: usize| {
+        for _ in 0..rounds {
+            let streams: Vec<_> = (0..50)
+                .map(|at| match at % 5 {
+                    0 => client.open("POST", "/body", &[], 0),
+                    _ => client.ask("/x"),
+                })
+                .collect();
+            for stream in streams.iter().step_by(5) {
+                client.data(*stream, b"body", END_STREAM);
+            }
+            for stream in streams {
+                assert_eq!(client.answer(stream).status(), 200);
+            }
+        }
+    };
+    many(10);
+    let before = scene.tidegate.resident_kib();
+    many(60);
+    let grown = scene.tidegate.resident_kib().saturating_sub(before);
+    assert!(grown < 1024, "{grown} KiB");
+}
+
 /// An upload that comes byte by byte arrives so.
 #[test]
 fn a_drip_arrives() {

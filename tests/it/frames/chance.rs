@@ -186,10 +186,10 @@ fn body_of(stream: u32, size: usize) -> Vec<u8> {
 /// What every request is answered.
 const ANSWER: usize = 40_000;
 
-fn play(scene: &Scene, seed: u64) {
+fn play(scene: &Scene, seed: u64, client: StreamClient) {
     let mut play = Play {
         chance: Chance(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1),
-        client: StreamClient::with_window(scene.tidegate.address(), 5_000),
+        client,
         uploads: BTreeMap::new(),
         downloads: Vec::new(),
         cancelled: Vec::new(),
@@ -220,15 +220,40 @@ fn play(scene: &Scene, seed: u64) {
     }
 }
 
+/// Has the endpoint answer everything with a body.
+fn ready(scene: &Scene) {
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {ANSWER}\r\nX-Some: field\r\n\r\n");
+    let answer = [head.as_bytes(), &body_of(0, ANSWER)].concat();
+    scene.a.answer_with(answer);
+}
+
 #[test]
 fn whatever_happens_at_once_everything_arrives_whole() {
     for seed in 1..=SEEDS {
         let scene = Scene::start();
-        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {ANSWER}\r\nX-Seed: {seed}\r\n\r\n");
-        scene
-            .a
-            .answer_with([head.as_bytes(), &body_of(0, ANSWER)].concat());
-        play(&scene, seed);
+        ready(&scene);
+        let client = StreamClient::with_window(scene.tidegate.address(), 5_000);
+        play(&scene, seed, client);
+    }
+}
+
+#[test]
+fn the_same_over_tls() {
+    let made = rcgen::generate_simple_self_signed(["shop.test".to_owned()]).unwrap();
+    let ca = made.cert.pem();
+    for seed in 100..100 + SEEDS / 4 {
+        let mut scene = Scene::with(|setup| {
+            setup
+                .with_file("a.crt", &ca)
+                .with_file("a.key", &made.signing_key.serialize_pem())
+                .listener("tls: { certificates: [{ cert: a.crt, key: a.key }] }")
+        });
+        ready(&scene);
+        let (mut client, _) = StreamClient::tls(scene.tidegate.address(), &ca, &["h2"]);
+        client.begin(Some(5_000));
+        play(&scene, seed, client);
+        // Others would have to speak TLS, too.
+        scene.over = true;
     }
 }
 

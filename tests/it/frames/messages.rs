@@ -1,7 +1,7 @@
 //! What requests and answers become on their way between HTTP/2 and an endpoint of HTTP/1 (RFC 9113, section 8).
 
 use super::{Scene, fields};
-use crate::support::stream_client::{DATA, END_STREAM, Stream, frame};
+use crate::support::stream_client::{DATA, END_HEADERS, END_STREAM, HEADERS, Stream, block, frame};
 use crate::support::{Exchange, StreamClient};
 
 #[test]
@@ -108,6 +108,30 @@ fn a_request_ends_where_its_stream_does() {
         client.data(stream, b"", END_STREAM);
         let exchange = scene.a.held();
         assert!(exchange.whole_request().body.is_empty(), "{method}");
+        exchange.answer("ok");
+        assert_eq!(client.answer(stream).text(), "ok");
+    }
+}
+
+/// Trailers are the end, also without a field; and they say nothing of what is before them.
+#[test]
+fn a_request_may_end_with_trailers() {
+    let scene = Scene::start();
+    let mut client = scene.client();
+    let framing = block(&[
+        ("content-length", "9"),
+        ("host", "other.test"),
+        ("x-sum", "4"),
+    ]);
+    for trailers in [vec![], framing] {
+        let stream = client.open("POST", "/held", &[], 0);
+        client.data(stream, b"body", 0);
+        client.frame(HEADERS, END_HEADERS | END_STREAM, stream, &trailers);
+        let exchange = scene.a.held();
+        let request = exchange.whole_request();
+        assert_eq!(request.body, b"body");
+        let known: Vec<_> = request.trailers.iter().map(|it| it.0.as_str()).collect();
+        assert!(known.iter().all(|name| *name == "x-sum"), "{known:?}");
         exchange.answer("ok");
         assert_eq!(client.answer(stream).text(), "ok");
     }

@@ -26,7 +26,7 @@ use crate::support::{Endpoint, Setup, StreamClient, Tidegate};
 struct Scene {
     a: Endpoint,
     tidegate: Tidegate,
-    /// The process has ended.
+    /// Others cannot be served any more.
     over: bool,
 }
 

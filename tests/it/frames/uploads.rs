@@ -233,6 +233,33 @@ fn what_is_not_read_is_given_back() {
     }
 }
 
+/// The same where the request has not reached anybody, and the whole body waits: it is cancelled, or found to be wrong.
+#[test]
+fn what_waits_unread_is_given_back() {
+    let (scene, mut client, exchange) =
+        occupied("limits: { stream_window: 64KiB, connection_window: 64KiB }");
+    for round in 0..6 {
+        let stream = client.open("POST", "/waits", &[("content-length", "50000")], 0);
+        client.until_window(stream, 16_384);
+        for _ in 0..3 {
+            client.until_window(stream, 16_384);
+            client.data(stream, &[b'd'; 16_384], 0);
+        }
+        client.settle();
+        if round % 2 == 0 {
+            client.reset(stream, CANCEL);
+        } else {
+            client.data(stream, b"too short", END_STREAM);
+            assert!(client.answer(stream).is_over());
+        }
+    }
+    exchange.answer("ok");
+    let whole = client.open("POST", "/whole", &[], 0);
+    assert_eq!(client.upload(whole, &[b'd'; 200_000]), 200_000);
+    assert_eq!(client.answer(whole).status(), 200);
+    assert_eq!(scene.a.asked("/waits"), 0);
+}
+
 /// One upload that nobody reads takes no more than its own window of the connection's.
 #[test]
 fn an_upload_that_stalls_holds_up_no_other() {
@@ -260,4 +287,23 @@ fn an_upload_that_stalls_holds_up_no_other() {
     scene.a.deaf(false);
     client.reset(stalled, CANCEL);
     scene.tidegate.is_gone("a");
+}
+
+/// Neither direction waits for the other.
+#[test]
+fn a_stream_goes_both_ways_at_once() {
+    let scene = Scene::with(narrow);
+    let mut client = scene.client();
+    let stream = client.open("POST", "/held", &[], 0);
+    let exchange = scene.a.held();
+    let body: Vec<u8> = (0..3_000_000u32).map(|at| (at / 253) as u8).collect();
+    exchange.begin();
+    std::thread::scope(|scope| {
+        scope.spawn(|| exchange.chunk(&"x".repeat(3_000_000)));
+        client.body_of(stream, 100_000);
+        assert_eq!(client.upload(stream, &body), body.len());
+    });
+    assert!(exchange.whole_request().body == body);
+    exchange.send("0\r\n\r\n");
+    assert_eq!(client.answer(stream).body.len(), 3_000_000);
 }

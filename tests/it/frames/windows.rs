@@ -104,6 +104,29 @@ fn what_is_no_data_needs_no_window() {
     assert_eq!(client.answer(exact).text(), "five!");
 }
 
+/// Trailers need no window, but they come behind the body, which does.
+#[test]
+fn trailers_wait_for_their_body() {
+    let scene = Scene::start();
+    let mut client = narrow(&scene, 4);
+    let stream = client.open("GET", "/held", &[("te", "trailers")], END_STREAM);
+    let exchange = scene.a.held();
+    exchange.begin();
+    exchange.chunk("some body");
+    exchange.send("0\r\nx-sum: 9\r\n\r\n");
+    client.body_of(stream, 4);
+    client.settle();
+    assert!(!client.seen().streams[&stream].whole);
+    client.send(&more(stream, 4));
+    client.body_of(stream, 8);
+    client.settle();
+    assert!(!client.seen().streams[&stream].whole);
+    client.send(&more(stream, 1));
+    let answer = client.answer(stream);
+    assert_eq!(answer.text(), "some body");
+    assert_eq!(answer.trailers, [("x-sum".to_owned(), "9".to_owned())]);
+}
+
 #[test]
 fn the_first_window_may_change_while_bodies_are_under_way() {
     let scene = Scene::start();
@@ -265,12 +288,14 @@ fn what_a_reset_leaves_unsent_is_left_to_others() {
     client.send(&more(0, window - CONNECTION as u32));
     // More than sockets take, which nobody reads; and it is for the windows to let it all through.
     scene.a.answer_with(answer(window as usize));
-    let reset = client.ask("/reset");
-    eventually("it is under way", || {
-        (scene.a.asked("/reset") == 1).then_some(())
+    let streams = [(); 8].map(|()| client.ask("/reset"));
+    eventually("all are under way", || {
+        (scene.a.asked("/reset") == streams.len()).then_some(())
     });
-    client.body_of(reset, 1);
-    client.reset(reset, CANCEL);
+    client.until("some of it", |seen| (seen.data > 0).then_some(()));
+    for stream in streams {
+        client.reset(stream, CANCEL);
+    }
     scene.tidegate.in_flight("a", 0);
     client.settle();
     let came = client.seen().data;
