@@ -84,7 +84,7 @@ impl Inbox {
 
     /// Nothing is asked for, for a moment at least: a large buffer is let go.
     pub fn shrink(&mut self) {
-        if self.ask > KEPT_MAX {
+        if self.ask > KEPT_MAX && self.bytes.is_empty() {
             self.bytes = BytesMut::new();
         }
     }

@@ -1,6 +1,6 @@
 //! The request's head, before anything is decided by it: what can be read in two ways is refused (RFC 9110, 9112, 9113).
 //!
-//! The server and h2 have parsed the head and refused broken syntax. What they leave to us is checked here: the host, one length
+//! The server has parsed the head and refused broken syntax. What they leave to us is checked here: the host, one length
 //! or one plain `chunked`, and the form of the target. What is routed by is then also what is forwarded.
 
 use http::header::{CONTENT_LENGTH, EXPECT, HOST, TE, TRANSFER_ENCODING};
@@ -303,8 +303,8 @@ fn check_framing(parts: &Parts) -> Result<(), Failure> {
     Ok(())
 }
 
-/// HTTP/2 has no fields for a connection, and one length at the most (RFC 9113, sections 8.2.2 and 8.1.1). h2 refuses most
-/// of it by itself; nothing depends on that.
+/// HTTP/2 has no fields for a connection, and one length at the most (RFC 9113, sections 8.2.2 and 8.1.1). The server
+/// refuses most of it; nothing depends on that.
 fn check_connection(parts: &Parts, present: Present) -> Result<(), Failure> {
     let headers = &parts.headers;
     // Credentials for a proxy belong to one connection, too; they are allowed, and not passed on.
@@ -386,7 +386,7 @@ mod tests {
         see_as(Request::builder().uri(uri), fields)
     }
 
-    /// `h2` puts the pseudo-fields together to an absolute target, or leaves its host away.
+    /// The server puts the pseudo-fields together to an absolute target, or leaves its host away.
     fn see_stream(uri: &str, fields: &[(&str, &str)]) -> Result<(String, String), Failure> {
         see_as(Request::builder().version(Version::HTTP_2).uri(uri), fields)
     }

@@ -51,7 +51,7 @@ pub use headers::takes_trailers;
 pub use inbound::{BrokenOff, Inbound};
 pub use pin::Pins;
 pub use refusal::Refusal;
-pub use tunnel::{ByteStream, Parting, Tunnel};
+pub use tunnel::{Parting, Tunnel};
 
 use crate::clock::{Clock, Task};
 use crate::ending::{Grpc, Kind};

@@ -212,7 +212,7 @@ impl Proxy {
             is_websocket: wish.is_websocket(),
         };
         let mut tunnel = Tunnel::new(origin, (stream, permit), &early, attempt, account);
-        tunnel.keep(flow.upload.into_stream());
+        tunnel.keep(flow.upload.into_inbound());
         flow.downstream.tunnel.replace(Some(Box::new(tunnel)));
         Answer::new(status, fields, Body::empty())
     }

@@ -5,7 +5,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use h2::RecvStream;
 use http::header::CONTENT_LENGTH;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method};
@@ -133,12 +132,9 @@ impl Upload {
         })
     }
 
-    /// The half of a stream that it comes by: a tunnel's bytes follow.
-    pub(super) fn into_stream(self) -> Option<RecvStream> {
-        match self.incoming {
-            Inbound::Http2(stream) => Some(stream),
-            Inbound::None | Inbound::Http1(_) => None,
-        }
+    /// What it comes by: a tunnel's bytes follow.
+    pub(super) fn into_inbound(self) -> Inbound {
+        self.incoming
     }
 
     pub(super) fn framing(&self) -> Framing {

@@ -47,6 +47,9 @@ pub(super) struct Watched {
 /// So much of a request is read at a time.
 const READ_MAX: usize = 256 * 1024;
 
+/// The same of many requests at once: a piece of one that waits to be passed on keeps all that was read with it.
+const STREAMS_READ_MAX: usize = 64 * 1024;
+
 impl Watched {
     /// `unclear`: its first bytes say what is spoken; otherwise that is known.
     pub(super) fn new(stream: Stream, unclear: bool) -> Rc<Self> {
@@ -69,7 +72,11 @@ impl Watched {
     pub(super) fn poll_fill(&self, intake: &mut Intake, cx: &mut Context<'_>) -> Poll<bool> {
         let mut stream = self.stream.borrow_mut();
         let is_first = self.phase.get() != Phase::Busy;
-        let read = ready!(intake.inbox.poll_fill(&mut stream, cx, READ_MAX, is_first));
+        let most = match self.phase.get() {
+            Phase::Streams => STREAMS_READ_MAX,
+            _ => READ_MAX,
+        };
+        let read = ready!(intake.inbox.poll_fill(&mut stream, cx, most, is_first));
         if read == 0 {
             self.ended.set(true);
         }
@@ -94,6 +101,18 @@ impl Watched {
                 stream.poll_write_vectored(cx, &both)
             }
         };
+        self.note_written(&written);
+        written
+    }
+
+    /// The same for any number of pieces.
+    pub(super) fn poll_write_vectored(
+        &self,
+        cx: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let mut stream = self.stream.borrow_mut();
+        let written = Pin::new(&mut *stream).poll_write_vectored(cx, pieces);
         self.note_written(&written);
         written
     }

@@ -65,12 +65,11 @@ pub(super) enum Parsed {
 /// Fields of a head.
 const FIELDS_MAX: usize = 128;
 
-/// Parses a head off the front of `read`. `end` has looked at what is there before. `apart`: its fields are taken apart.
+/// Parses a head off the front of `read`. `end` has looked at what is there before.
 pub(super) fn parse(
     read: &mut BytesMut,
     end: &mut End,
     asked: Asked<'_>,
-    apart: bool,
 ) -> Result<Parsed, ReadError> {
     let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
     let mut response = httparse::Response::new(&mut []);
@@ -106,7 +105,7 @@ pub(super) fn parse(
     }
     let status = StatusCode::from_u16(code)
         .map_err(|_| ReadError::Malformed("the response's status is no status"))?;
-    collect(&head, response.headers, (status, http10), asked, apart).map(Parsed::Final)
+    collect(&head, response.headers, (status, http10), asked).map(Parsed::Final)
 }
 
 /// A switch of protocols has to be the one that was asked for (RFC 9110, section 7.8).
@@ -151,7 +150,6 @@ fn collect(
     fields: &[httparse::Header<'_>],
     (status, http10): (StatusCode, bool),
     asked: Asked<'_>,
-    apart: bool,
 ) -> Result<Head, ReadError> {
     let is_tunnel = asked == Asked::Tunnel && status.is_success();
     let tokens = connection_tokens(fields);
@@ -181,11 +179,7 @@ fn collect(
             _ => !is_hop_by_hop(field.name) && !tokens.contains(field.name),
         }
     };
-    let fields = if apart {
-        Fields::apart(head, fields, keep)
-    } else {
-        Lines::of(head, fields, keep).into()
-    };
+    let fields = Lines::of(head, fields, keep).into();
     if let Some(wrong) = wrong {
         return Err(ReadError::Malformed(wrong));
     }
@@ -280,7 +274,7 @@ mod tests {
 
     fn head(text: &str) -> Result<Head, String> {
         let mut read = BytesMut::from(text);
-        match parse(&mut read, &mut End::default(), Asked::Body, false) {
+        match parse(&mut read, &mut End::default(), Asked::Body) {
             Ok(Parsed::Final(head)) => Ok(head),
             Ok(other) => Err(format!("{other:?}")),
             Err(error) => Err(error.to_string()),
@@ -369,7 +363,7 @@ mod tests {
     fn drops_interim_responses() {
         let mut read =
             BytesMut::from("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n");
-        let next = |read: &mut BytesMut| parse(read, &mut End::default(), Asked::Body, false);
+        let next = |read: &mut BytesMut| parse(read, &mut End::default(), Asked::Body);
         assert!(matches!(next(&mut read), Ok(Parsed::Interim)));
         assert!(matches!(next(&mut read), Ok(Parsed::Final(_))));
         assert!(read.is_empty());
@@ -380,7 +374,7 @@ mod tests {
         let switch = |fields: &str, asked| {
             let text = format!("HTTP/1.1 101 Switching Protocols\r\n{fields}\r\nearly");
             let mut read = BytesMut::from(&*text);
-            match parse(&mut read, &mut End::default(), asked, false) {
+            match parse(&mut read, &mut End::default(), asked) {
                 Ok(Parsed::Final(head)) => {
                     assert_eq!((&read[..], head.length), (&b"early"[..], Length::None));
                     true

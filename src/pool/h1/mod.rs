@@ -237,12 +237,7 @@ impl Connection {
         let mut interim = 0;
         loop {
             if !self.inbox.bytes.is_empty() {
-                match head::parse(
-                    &mut self.inbox.bytes,
-                    &mut self.end,
-                    asked,
-                    self.one_of_many,
-                )? {
+                match head::parse(&mut self.inbox.bytes, &mut self.end, asked)? {
                     head::Parsed::Final(head) => {
                         self.start_body(&head);
                         return Poll::Ready(Ok(head));

@@ -52,8 +52,6 @@ pub(super) struct Passage {
     size: SizeHint,
     /// Comes behind what was passed on, when it was ended well.
     last: Option<Frame<Bytes>>,
-    /// It has broken off, and what came before is being flushed.
-    broken: Option<Broken>,
 }
 
 /// How long a boundary is waited for once the deadline has come (P5).
@@ -118,7 +116,6 @@ impl Passage {
             account,
             size,
             last: None,
-            broken: None,
         });
         if passage
             .live
@@ -139,7 +136,7 @@ impl Passage {
 
     /// Whether there is nothing more to be asked for.
     pub(super) fn is_over(&self) -> bool {
-        self.live.is_none() && self.broken.is_none() && self.last.is_none()
+        self.live.is_none() && self.last.is_none()
     }
 
     /// Whether it is to end although it is not asked for a frame.
@@ -157,21 +154,10 @@ impl Passage {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        if let Some(broken) = self.broken.take() {
-            return Poll::Ready(Some(Err(broken)));
-        }
-        let frame = match self.poll_live(cx) {
+        match self.poll_live(cx) {
             Poll::Ready(None) => Poll::Ready(self.last.take().map(Ok)),
             frame => frame,
-        };
-        if let Poll::Ready(Some(Err(broken))) = frame {
-            // h2 drops what it has not written when a stream is reset. One turn later it has: the client sees a head and an
-            // incomplete body, and not a stream that ended without an answer, which it would take for a retry.
-            self.broken = Some(broken);
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
         }
-        frame
     }
 
     fn poll_live(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {

@@ -12,27 +12,24 @@
 
 mod ending;
 mod pipe;
-mod room;
-mod stream;
 
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use h2::RecvStream;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
 use super::account::Account;
 use super::admit::Attempt;
+use super::inbound::Inbound;
 use super::{Downstream, Proxy};
 use crate::net::Stream;
 use crate::pool::{Kind, Permit};
 use crate::snapshot::ServiceSettings;
 use ending::Ending;
 use pipe::{Pipe, poll_read};
-pub use stream::ByteStream;
 
 /// Both ends of a tunnel; the client's is lent to it by whoever polls: a connection, or a stream of one.
 #[derive(Debug)]
@@ -40,8 +37,8 @@ pub struct Tunnel {
     origin: Origin,
     account: Account,
     upstream: Option<(Stream, Permit)>,
-    /// The half of the client's stream that the request came by, over HTTP/2.
-    incoming: Option<RecvStream>,
+    /// What the request came by.
+    incoming: Inbound,
     /// Given back before the end when only the client's part of a Close is waited for.
     attempt: Option<Attempt>,
     up: Pipe,
@@ -111,7 +108,7 @@ impl Tunnel {
             origin,
             account,
             upstream: Some(upstream),
-            incoming: None,
+            incoming: Inbound::None,
             attempt: Some(attempt),
             up: Pipe::new(),
             down: Pipe::new(),
@@ -123,14 +120,14 @@ impl Tunnel {
         tunnel
     }
 
-    /// The half of a stream that the client's request came by is kept for whoever polls.
-    pub(super) fn keep(&mut self, incoming: Option<RecvStream>) {
+    /// What the client's request came by is kept for whoever polls: its body is the client's end.
+    pub(super) fn keep(&mut self, incoming: Inbound) {
         self.incoming = incoming;
     }
 
     /// What was kept, once.
-    pub fn take_incoming(&mut self) -> Option<RecvStream> {
-        self.incoming.take()
+    pub fn take_incoming(&mut self) -> Inbound {
+        std::mem::replace(&mut self.incoming, Inbound::None)
     }
 
     /// The client's end is here, with what came behind its request. From here on it is polled.

@@ -4,7 +4,6 @@ use std::task::Waker;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use tokio::io::ReadBuf;
 
 use crate::http1::{Chunk, Chunks, End, Inbox};
 
@@ -73,13 +72,6 @@ impl Intake {
             reader: None,
             is_closed: false,
         }
-    }
-
-    /// Gives what has come already to whoever reads the connection from here on. False when there is nothing.
-    pub(in crate::server) fn take_early(&mut self, buf: &mut ReadBuf<'_>) -> bool {
-        let size = self.inbox.bytes.len().min(buf.remaining());
-        buf.put_slice(&self.inbox.bytes.split_to(size));
-        size > 0
     }
 
     /// On a clear listener the first bytes say which protocol it is.

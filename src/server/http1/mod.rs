@@ -195,7 +195,7 @@ async fn answer(
         intake.is_read()
     };
     let body = if has_body {
-        Inbound::Http1(Box::pin(Upload::new(connection)))
+        Inbound::Body(Box::pin(Upload::new(connection)))
     } else {
         Inbound::None
     };
@@ -252,6 +252,7 @@ fn poll_upload_end(
 /// Passes bytes on between the client and an endpoint, until both have enough.
 async fn relay(connection: &Connection, mut tunnel: Box<Tunnel>) -> Over {
     connection.watched.phase.set(Phase::Busy);
+    drop(tunnel.take_incoming());
     // Nothing else comes by this connection: the tunnel keeps its place, and gives it back before its client is done.
     connection.downstream.pins.release();
     let early = connection.watched.intake.borrow_mut().inbox.bytes.split();

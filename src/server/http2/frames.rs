@@ -1,227 +1,347 @@
-//! Where a client is in its frames: whether the head of a request has begun and is not over; and, of the frames to it, which
-//! streams were reset.
-//!
-//! h2 tells of a request once its head is whole, and keeps no time. A head that comes byte by byte, in one frame or in many
-//! (CONTINUATION), would be waited for without an end. Nor does it tell of the streams that it resets itself, because their
-//! client has broken a rule or has more open than it may; what it writes does.
+//! What each frame of a client's means (RFC 9113, section 6).
 
-/// A reader of frames that looks at nothing but their heads.
-#[derive(Debug)]
-pub(in crate::server) struct Frames {
-    /// Bytes of the preface that are still to come.
-    preface: usize,
-    head: [u8; HEAD],
-    /// Bytes of the frame's head that have come.
-    have: usize,
-    /// Bytes of the frame's payload that are still to come.
-    left: usize,
-    /// The frame is part of a request's head ...
-    in_block: bool,
-    /// ... and another one follows.
-    goes_on: bool,
+use bytes::{Buf, BytesMut};
+
+use super::shared::Stream;
+use super::{Conversation, OUT_MAX, Stage};
+use crate::http2::frame::{FrameHead, HEAD, MOST, PAYLOAD_MAX, Reason, flag, kind, setting};
+
+/// A client has broken a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wrong {
+    /// Only this stream suffers.
+    Stream(u32, Reason),
+    /// Nothing can be understood any more.
+    Connection(Reason, &'static str),
 }
 
-/// Bytes of a frame's head (RFC 9113, section 4.1).
-const HEAD: usize = 9;
+/// What we ask by a PING before we say which request was the last; its answer comes behind all that the client sent before it
+/// knew.
+pub(super) const LEAVING: [u8; 8] = *b"leaving.";
 
-const HEADERS: u8 = 1;
-const CONTINUATION: u8 = 9;
-const END_HEADERS: u8 = 4;
+const SIZE: Wrong = Wrong::Connection(Reason::FRAME_SIZE_ERROR, "a frame of the wrong size");
 
-impl Frames {
-    /// The frames behind a preface of so many bytes.
-    pub(in crate::server) const fn new(preface: usize) -> Self {
-        Self {
-            preface,
-            head: [0; HEAD],
-            have: 0,
-            left: 0,
-            in_block: false,
-            goes_on: false,
+const WIDE: Wrong = Wrong::Connection(Reason::FLOW_CONTROL_ERROR, "a window that is too large");
+
+const fn broken(why: &'static str) -> Wrong {
+    Wrong::Connection(Reason::PROTOCOL_ERROR, why)
+}
+
+/// How far frames were taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// As far as they are whole.
+    All,
+    /// As far as there is room for their answers.
+    UntilWritten,
+}
+
+impl Conversation<'_> {
+    /// Takes the frames that are there.
+    pub(super) fn take_frames(&mut self) -> Result<Taken, Wrong> {
+        let connection = self.connection;
+        let mut intake = connection.watched.intake.borrow_mut();
+        let read = &mut intake.inbox.bytes;
+        while let Some(head) = FrameHead::read(read) {
+            if head.length > PAYLOAD_MAX {
+                return Err(SIZE);
+            }
+            if read.len() < HEAD + head.length {
+                break;
+            }
+            if self.shared.state().out.len() > OUT_MAX {
+                // What a client asks for costs an answer: who does not take them is not listened to.
+                return Ok(Taken::UntilWritten);
+            }
+            read.advance(HEAD);
+            let behind = read.len() - head.length;
+            let taken = self.take_frame(head, read);
+            // Of most frames nothing is kept.
+            read.advance(read.len() - behind);
+            match taken {
+                Err(Wrong::Stream(id, reason)) => self.refuse_stream(id, reason)?,
+                taken => taken?,
+            }
+        }
+        Ok(Taken::All)
+    }
+
+    fn take_frame(&mut self, head: FrameHead, read: &mut BytesMut) -> Result<(), Wrong> {
+        if self.block.is_some() != (head.kind == kind::CONTINUATION) {
+            return Err(broken(
+                "a field block that is interrupted, or goes on without a begin",
+            ));
+        }
+        if !self.has_settings && (head.kind != kind::SETTINGS || head.has(flag::ACK)) {
+            return Err(broken("no settings at the beginning"));
+        }
+        let payload = &read[..head.length];
+        match head.kind {
+            kind::DATA => self.data(head, read),
+            kind::HEADERS => self.headers(head, payload),
+            kind::CONTINUATION => self.continuation(head, payload),
+            kind::PRIORITY if head.stream == 0 => Err(broken("the priority of no stream")),
+            // Streams are served as they come.
+            kind::PRIORITY if head.length == 5 => Ok(()),
+            kind::RST_STREAM => self.rst_stream(head),
+            kind::SETTINGS => self.settings(head, payload),
+            kind::PUSH_PROMISE => Err(broken("a push from a client")),
+            kind::PING => self.ping(head, payload),
+            kind::GOAWAY if head.stream != 0 => Err(broken("a stream's GOAWAY")),
+            // It opens no more streams, and gets its answers.
+            kind::GOAWAY if head.length >= 8 => Ok(()),
+            kind::WINDOW_UPDATE => self.window_update(head, payload),
+            kind::PRIORITY | kind::GOAWAY => Err(SIZE),
+            _ => Ok(()),
         }
     }
 
-    /// What has come.
-    pub(in crate::server) fn feed(&mut self, mut bytes: &[u8]) {
-        let before = self.preface.min(bytes.len());
-        self.preface -= before;
-        bytes = &bytes[before..];
-        while !bytes.is_empty() {
-            if self.left > 0 {
-                let taken = self.left.min(bytes.len());
-                self.left -= taken;
-                bytes = &bytes[taken..];
+    /// A stream is refused, or has gone wrong.
+    fn refuse_stream(&mut self, id: u32, reason: Reason) -> Result<(), Wrong> {
+        match self.shared.find(id) {
+            Some(stream) => {
+                self.count_unseen(&stream)?;
+                self.shared.reset(&stream, reason);
+            }
+            None => self.shared.state().say_reset(id, reason),
+        }
+        self.errors += 1;
+        if self.errors > self.entry.settings.limits.stream_errors {
+            return Err(Wrong::Connection(
+                Reason::ENHANCE_YOUR_CALM,
+                "too many errors",
+            ));
+        }
+        Ok(())
+    }
+
+    fn data(&mut self, head: FrameHead, read: &mut BytesMut) -> Result<(), Wrong> {
+        let (front, length) = unpadded(head, &read[..head.length])?;
+        let size = head.length;
+        let shared = self.shared.clone();
+        {
+            let mut state = shared.state();
+            state.incoming -= size as i64;
+            if state.incoming < 0 {
+                const MORE: &str = "more than the connection's window";
+                return Err(Wrong::Connection(Reason::FLOW_CONTROL_ERROR, MORE));
+            }
+        }
+        let Some(stream) = shared.find(head.stream) else {
+            shared.release(None, size);
+            return self.late(head.stream);
+        };
+        let mut incoming = stream.incoming.borrow_mut();
+        let is_last = head.has(flag::END_STREAM);
+        let left = incoming.left.map(|left| left.checked_sub(length as u64));
+        let wrong = if incoming.ended {
+            Some(Reason::STREAM_CLOSED)
+        } else if incoming.window < size as i64 {
+            Some(Reason::FLOW_CONTROL_ERROR)
+        } else if left.is_some_and(|left| left.is_none() || is_last && left != Some(0)) {
+            // Not the length that its head has promised.
+            Some(Reason::PROTOCOL_ERROR)
+        } else {
+            None
+        };
+        if let Some(reason) = wrong {
+            drop(incoming);
+            shared.release(None, size);
+            return Err(Wrong::Stream(head.stream, reason));
+        }
+        incoming.window -= size as i64;
+        incoming.left = left.flatten();
+        let is_wanted = !incoming.forgotten;
+        if is_wanted {
+            read.advance(front);
+            incoming.keep(read, length);
+        }
+        if is_last {
+            incoming.end(None);
+        }
+        drop(incoming);
+        if !is_wanted {
+            shared.release(None, size);
+        } else if size > length {
+            // Padding is nobody's.
+            shared.release(Some(&stream), size - length);
+        }
+        if is_last {
+            shared.settle(&stream);
+        }
+        Ok(())
+    }
+
+    /// Something of a stream that is not open.
+    fn late(&self, id: u32) -> Result<(), Wrong> {
+        if id == 0 || id.is_multiple_of(2) {
+            return Err(broken("a frame of no stream of a client's"));
+        }
+        if id > self.last {
+            let is_ignored = self.stage == Stage::Last;
+            return if is_ignored {
+                Ok(())
             } else {
-                let taken = (HEAD - self.have).min(bytes.len());
-                self.head[self.have..self.have + taken].copy_from_slice(&bytes[..taken]);
-                self.have += taken;
-                bytes = &bytes[taken..];
-            }
-            if self.have == HEAD {
-                self.begin();
-            }
-            if self.left == 0 && !self.goes_on && self.have == 0 {
-                self.in_block = false;
-            }
+                Err(broken("a frame of a stream that has not begun"))
+            };
+        }
+        if self.shared.state().was_reset(id) {
+            // It was on its way already.
+            return Ok(());
+        }
+        Err(Wrong::Stream(id, Reason::STREAM_CLOSED))
+    }
+
+    fn rst_stream(&mut self, head: FrameHead) -> Result<(), Wrong> {
+        if head.length != 4 {
+            return Err(SIZE);
+        }
+        let Some(stream) = self.shared.find(head.stream) else {
+            return self.ignore_late(head.stream);
+        };
+        self.count_unseen(&stream)?;
+        self.shared.close(&stream);
+        Ok(())
+    }
+
+    /// Counts a stream that goes before anybody has looked at it: its client has us work for nothing, whether it resets the
+    /// stream itself (CVE-2023-44487) or has us do it (CVE-2025-8671).
+    fn count_unseen(&self, stream: &Stream) -> Result<(), Wrong> {
+        if stream.seen.get() {
+            return Ok(());
+        }
+        stream.unseen.set(true);
+        let unseen = self.shared.unseen.get() + 1;
+        self.shared.unseen.set(unseen);
+        if unseen > self.entry.settings.limits.resets {
+            return Err(Wrong::Connection(
+                Reason::ENHANCE_YOUR_CALM,
+                "too many resets",
+            ));
+        }
+        Ok(())
+    }
+
+    /// What may come of a stream that is over, but not of one that has not begun.
+    fn ignore_late(&self, id: u32) -> Result<(), Wrong> {
+        match self.late(id) {
+            Err(Wrong::Stream(..)) => Ok(()),
+            late => late,
         }
     }
 
-    fn begin(&mut self) {
-        let [high, middle, low, kind, flags, ..] = self.head;
-        self.have = 0;
-        self.left = u32::from_be_bytes([0, high, middle, low]) as usize;
-        if matches!(kind, HEADERS | CONTINUATION) {
-            self.in_block = true;
-            self.goes_on = flags & END_HEADERS == 0;
+    fn settings(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), Wrong> {
+        if head.stream != 0 {
+            return Err(broken("a stream's settings"));
         }
-    }
-
-    /// Whether a head, or what may be one, has begun and is not over.
-    pub(in crate::server) const fn in_head(&self) -> bool {
-        self.in_block || self.have > 0
-    }
-}
-
-/// A reader of the frames to a client, which notes the resets of streams.
-#[derive(Debug, Default)]
-pub(in crate::server) struct Resets {
-    /// The frame's head, and what a reset says behind it.
-    bytes: [u8; RESET],
-    have: usize,
-    /// Bytes of a frame that are of no interest and still to come.
-    left: usize,
-    /// Why streams were reset, since this was last taken.
-    codes: Vec<u32>,
-}
-
-/// Bytes of a frame that resets a stream.
-const RESET: usize = HEAD + 4;
-const RST_STREAM: u8 = 3;
-
-/// How the reasons are called in metrics (RFC 9113, section 7), by their numbers.
-const REASONS: [&str; 14] = [
-    "no_error",
-    "protocol_error",
-    "internal_error",
-    "flow_control_error",
-    "settings_timeout",
-    "stream_closed",
-    "frame_size_error",
-    "refused_stream",
-    "cancel",
-    "compression_error",
-    "connect_error",
-    "enhance_your_calm",
-    "inadequate_security",
-    "http_1_1_required",
-];
-
-impl Resets {
-    /// What was written.
-    pub(in crate::server) fn feed(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() {
-            if self.left > 0 {
-                let taken = self.left.min(bytes.len());
-                self.left -= taken;
-                bytes = &bytes[taken..];
-                continue;
+        if head.has(flag::ACK) {
+            if head.length > 0 {
+                return Err(SIZE);
             }
-            let whole = if self.have < HEAD { HEAD } else { RESET };
-            let taken = (whole - self.have).min(bytes.len());
-            self.bytes[self.have..self.have + taken].copy_from_slice(&bytes[..taken]);
-            self.have += taken;
-            bytes = &bytes[taken..];
-            let [high, middle, low, kind, _, _, _, _, _, a, b, c, d] = self.bytes;
-            if self.have == HEAD && kind != RST_STREAM {
-                self.left = u32::from_be_bytes([0, high, middle, low]) as usize;
-                self.have = 0;
-            } else if self.have == RESET {
-                self.codes.push(u32::from_be_bytes([a, b, c, d]));
-                self.have = 0;
+            self.shared.settings_hold();
+            return Ok(());
+        }
+        let (all, rest) = payload.as_chunks::<6>();
+        if !rest.is_empty() {
+            return Err(SIZE);
+        }
+        let mut window = None;
+        for [name_high, name_low, a, b, c, d] in all.iter().copied() {
+            let name = u16::from_be_bytes([name_high, name_low]);
+            let value = u32::from_be_bytes([a, b, c, d]);
+            match name {
+                setting::INITIAL_WINDOW_SIZE if value > MOST => return Err(WIDE),
+                // Each costs a walk over all streams, and the last one counts.
+                setting::INITIAL_WINDOW_SIZE => window = Some(value),
+                _ => self.setting(name, value)?,
             }
         }
-    }
-
-    /// Why streams were reset since this was last asked.
-    pub(in crate::server) fn take(&mut self) -> impl Iterator<Item = &'static str> {
-        let reason = |code: u32| REASONS.get(code as usize).copied().unwrap_or("other");
-        std::mem::take(&mut self.codes).into_iter().map(reason)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn frame(kind: u8, flags: u8, length: usize) -> Vec<u8> {
-        let mut frame = vec![0, (length >> 8) as u8, length as u8, kind, flags];
-        frame.extend([0, 0, 0, 1]);
-        frame.extend(vec![HEADERS; length]);
-        frame
-    }
-
-    /// Whether a head is under way after each byte, by a reader that sees all of it.
-    fn expected(frames: &[(u8, u8, usize)]) -> Vec<bool> {
-        let mut expected = Vec::new();
-        let mut open = false;
-        for (kind, flags, length) in frames {
-            let is_head = matches!(*kind, HEADERS | CONTINUATION);
-            let ends = flags & END_HEADERS != 0;
-            expected.extend([true; HEAD - 1]);
-            let during = is_head || open;
-            if is_head {
-                open = !ends;
-            }
-            expected.extend(vec![during; *length]);
-            expected.push(open);
+        if window.is_some_and(|window| !self.shared.widen_all(window)) {
+            return Err(WIDE);
         }
-        expected
+        self.has_settings = true;
+        self.shared
+            .state()
+            .out
+            .frame(kind::SETTINGS, flag::ACK, 0, &[]);
+        Ok(())
     }
 
-    proptest! {
-        #[test]
-        fn sees_every_reset_wherever_it_is_cut(
-            frames in prop::collection::vec((0u8..11, 0usize..300, 0u32..16), 0..20),
-            size in 1usize..100,
-        ) {
-            let mut sent = Vec::new();
-            let mut right = Vec::new();
-            for (kind, length, code) in frames {
-                if kind == RST_STREAM {
-                    sent.extend([0, 0, 4, kind, 0, 0, 0, 0, 1]);
-                    sent.extend(code.to_be_bytes());
-                    right.push(REASONS.get(code as usize).copied().unwrap_or("other"));
-                } else {
-                    sent.extend(frame(kind, 0, length));
+    fn setting(&self, name: u16, value: u32) -> Result<(), Wrong> {
+        match name {
+            setting::HEADER_TABLE_SIZE => self.shared.state().encoder.resize(value as usize),
+            setting::ENABLE_PUSH | setting::ENABLE_CONNECT_PROTOCOL if value > 1 => {
+                return Err(broken("a setting that is neither yes nor no"));
+            }
+            setting::MAX_FRAME_SIZE => {
+                if !(PAYLOAD_MAX as u32..1 << 24).contains(&value) {
+                    return Err(broken("a size of frames that is out of bounds"));
                 }
+                self.shared.state().peer_payload = value as usize;
             }
-            let mut reader = Resets::default();
-            sent.chunks(size).for_each(|piece| reader.feed(piece));
-            prop_assert_eq!(reader.take().collect::<Vec<_>>(), right);
-            prop_assert_eq!(reader.take().count(), 0);
+            _ => {}
         }
-
-        #[test]
-        fn knows_when_a_head_is_under_way(
-            frames in prop::collection::vec((0u8..11, 0u8..8, 0usize..300), 0..8),
-            preface in 0usize..30,
-            size in 1usize..100,
-        ) {
-            let mut sent = vec![b'P'; preface];
-            let mut right = vec![false; preface];
-            for one in &frames {
-                sent.extend(frame(one.0, one.1, one.2));
-            }
-            right.extend(expected(&frames));
-            let mut reader = Frames::new(preface);
-            let mut at = 0;
-            for piece in sent.chunks(size) {
-                reader.feed(piece);
-                at += piece.len();
-                prop_assert_eq!(reader.in_head(), right[at - 1], "after {} bytes", at);
-            }
-        }
+        Ok(())
     }
+
+    fn ping(&mut self, head: FrameHead, payload: &[u8]) -> Result<(), Wrong> {
+        if head.stream != 0 {
+            return Err(broken("a stream's PING"));
+        }
+        if head.length != 8 {
+            return Err(SIZE);
+        }
+        if !head.has(flag::ACK) {
+            self.shared
+                .state()
+                .out
+                .frame(kind::PING, flag::ACK, 0, payload);
+        } else if payload == LEAVING && matches!(self.stage, Stage::Announced(_)) {
+            self.say_last();
+        }
+        Ok(())
+    }
+
+    fn window_update(&self, head: FrameHead, payload: &[u8]) -> Result<(), Wrong> {
+        let Ok(by) = <[u8; 4]>::try_from(payload).map(u32::from_be_bytes) else {
+            return Err(SIZE);
+        };
+        let by = by & MOST;
+        if head.stream == 0 {
+            if by == 0 {
+                return Err(broken("a window that grows by nothing"));
+            }
+            let mut state = self.shared.state();
+            state.window += i64::from(by);
+            if state.window > MOST.into() {
+                return Err(WIDE);
+            }
+            drop(state);
+            self.shared.wake_waiting();
+            return Ok(());
+        }
+        let Some(stream) = self.shared.find(head.stream) else {
+            return self.ignore_late(head.stream);
+        };
+        if by == 0 {
+            return Err(Wrong::Stream(head.stream, Reason::PROTOCOL_ERROR));
+        }
+        if !self.shared.widen(&stream, by.into()) {
+            return Err(Wrong::Stream(head.stream, Reason::FLOW_CONTROL_ERROR));
+        }
+        Ok(())
+    }
+}
+
+/// Where a frame's own bytes begin, behind the length of its padding, and how many they are.
+pub(super) fn unpadded(head: FrameHead, payload: &[u8]) -> Result<(usize, usize), Wrong> {
+    if !head.has(flag::PADDED) {
+        return Ok((0, payload.len()));
+    }
+    let Some((padding, rest)) = payload.split_first() else {
+        return Err(SIZE);
+    };
+    let length = rest.len().checked_sub(usize::from(*padding));
+    let length = length.ok_or(broken("padding that is longer than its frame"))?;
+    Ok((1, length))
 }

@@ -6,27 +6,96 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use h2::server::SendResponse;
-use h2::{Reason, RecvStream, SendStream};
-use http::header::{CONNECTION, CONTENT_LENGTH, DATE, EXPECT};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::header::EXPECT;
+use http::request::Parts;
+use http::{HeaderMap, Method, Request, StatusCode};
 use http_body::Body as _;
 use tokio::time::Instant;
 
+use super::byte_stream::ByteStream;
+use super::incoming::Upload;
+use super::reply;
+use super::shared::{Shared, Stream};
 use super::streams::Place;
-use crate::proxy::{Answer, Body, ByteStream, Downstream, Inbound, Parting, Refusal, Tunnel};
+use crate::http2::frame::Reason;
+use crate::proxy::{Answer, Body, Downstream, Inbound, Parting, Refusal, Tunnel};
 use crate::server::connection::LAST_WAIT;
 
-/// What is asked of the client's windows at a time: enough for a full frame, and no more than other streams can spare.
-const AT_ONCE: usize = 16 * 1024;
+/// What works on a stream has its end of it. Dropping it before all is sent resets the stream.
+#[derive(Debug)]
+pub(super) struct Handle {
+    shared: Rc<Shared>,
+    stream: Rc<Stream>,
+}
 
-/// Serves a stream to its end.
-pub(super) async fn serve(
-    place: Place,
-    request: Request<RecvStream>,
-    mut respond: SendResponse<Bytes>,
-) {
-    let head_only = request.method() == Method::HEAD;
+impl Handle {
+    pub(super) fn new(shared: Rc<Shared>, stream: Rc<Stream>) -> Self {
+        Self { shared, stream }
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        self.stream.is_gone()
+    }
+
+    pub(super) fn upload(&self) -> Upload {
+        Upload::new(self.shared.clone(), self.stream.clone())
+    }
+
+    pub(super) fn reset(&self, reason: Reason) {
+        self.shared.reset(&self.stream, reason);
+    }
+
+    pub(super) fn poll_capacity(&self) -> Poll<Option<usize>> {
+        self.shared.poll_capacity(&self.stream)
+    }
+
+    pub(super) fn send(&self, data: Bytes, is_last: bool) {
+        self.shared.send(&self.stream, data, is_last);
+    }
+
+    pub(super) fn send_copied(&self, data: &[u8], is_last: bool) {
+        self.shared.send_copied(&self.stream, data, is_last);
+    }
+
+    fn send_status(&self, status: StatusCode, is_last: bool) {
+        self.shared
+            .send_fields(&self.stream, is_last, |encoder, out| {
+                encoder.begin(out, status)
+            });
+    }
+
+    fn send_trailers(&self, trailers: &HeaderMap) {
+        self.shared.send_fields(&self.stream, true, |encoder, out| {
+            encoder.begin_trailers(out);
+            for (name, value) in trailers {
+                encoder.field(out, name.as_str().as_bytes(), value.as_bytes());
+            }
+        });
+    }
+
+    /// Its task has begun. False when its client has reset it before.
+    fn begin(&self) -> bool {
+        if self.stream.unseen.get() {
+            self.shared.unseen.set(self.shared.unseen.get() - 1);
+        }
+        self.stream.seen.set(true);
+        !self.stream.is_gone()
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if !self.stream.ended.get() {
+            self.shared.reset(&self.stream, Reason::INTERNAL_ERROR);
+        }
+    }
+}
+
+/// Serves a stream to its end. `parts`: none of a head that was too large.
+pub(super) async fn serve(place: Place, parts: Option<Parts>, body: Inbound, handle: Handle) {
+    if !handle.begin() {
+        return;
+    }
     let known = &place.connection.downstream;
     let downstream = Rc::new(Downstream {
         client: known.client,
@@ -41,15 +110,15 @@ pub(super) async fn serve(
         tunnel: Default::default(),
     });
     let settings = &place.entry.settings;
-    if request.headers().len() > settings.limits.headers as usize {
+    let most = settings.limits.headers as usize;
+    let Some(parts) = parts.filter(|parts| parts.headers.len() <= most) else {
         place.entry.proxy.refused(&downstream, Refusal::TooLarge);
-        let mut response = Response::new(());
-        *response.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-        // A client that has gone needs no answer.
-        let _ = respond.send_response(response, true);
+        handle.send_status(Refusal::TooLarge.status().0, true);
         return;
-    }
-    let Some(answer) = answer(&place, request, &mut respond, &downstream).await else {
+    };
+    let head_only = parts.method == Method::HEAD;
+    let request = Request::from_parts(parts, body);
+    let Some(answer) = answer(&place, request, &handle, &downstream).await else {
         return;
     };
     if downstream.task.is_expired() || answer.body.is_all_here() {
@@ -61,19 +130,22 @@ pub(super) async fn serve(
         // The last of a connection that is pinned to an endpoint which drains (P14).
         place.connection.announce_end_at(Instant::now());
     }
-    let (head, body) = prepare(&place, answer);
-    if let Some(tunnel) = downstream.tunnel.take() {
+    let tunnel = downstream.tunnel.take();
+    let is_last = tunnel.is_none() && (head_only || answer.body.is_end_stream());
+    let dates = &place.entry.dates;
+    handle
+        .shared
+        .send_fields(&handle.stream, is_last, |encoder, out| {
+            reply::write_head(encoder, out, &answer, || dates.now());
+        });
+    let body = answer.into_body();
+    if let Some(tunnel) = tunnel {
         // Boxed: few streams become one, and all have its size otherwise.
-        Box::pin(relay(&place, tunnel, respond, head)).await;
-        return;
-    }
-    let is_over = head_only || body.is_end_stream();
-    if let Ok(stream) = respond.send_response(head, is_over)
-        && !is_over
-    {
+        Box::pin(relay(&place, tunnel, handle)).await;
+    } else if !is_last {
         let mut outgoing = Outgoing {
             place: &place,
-            stream,
+            handle,
             body,
             chunk: Bytes::new(),
             last: false,
@@ -84,20 +156,11 @@ pub(super) async fn serve(
 }
 
 /// Passes bytes on between the client and an endpoint, until both have enough.
-async fn relay(
-    place: &Place,
-    mut tunnel: Box<Tunnel>,
-    mut respond: SendResponse<Bytes>,
-    head: Response<()>,
-) {
-    let (Some(incoming), Ok(stream)) = (tunnel.take_incoming(), respond.send_response(head, false))
-    else {
-        tunnel.abandon();
-        return;
-    };
-    let mut client = ByteStream::new(stream, incoming);
+async fn relay(place: &Place, mut tunnel: Box<Tunnel>, handle: Handle) {
+    let mut client = ByteStream::new(handle, tunnel.take_incoming());
     let parting = std::future::poll_fn(|cx| {
-        if client.poll_broken(cx).is_ready() {
+        place.task().register(cx.waker());
+        if client.is_broken() {
             tunnel.abandon();
             return Poll::Ready(None);
         }
@@ -116,61 +179,37 @@ async fn relay(
 /// The answer to a request; none when there is nobody to hear it any more.
 async fn answer(
     place: &Place,
-    request: Request<RecvStream>,
-    respond: &mut SendResponse<Bytes>,
+    request: Request<Inbound>,
+    handle: &Handle,
     downstream: &Rc<Downstream>,
 ) -> Option<Answer> {
     let mut expectant = request.headers().contains_key(EXPECT);
-    let request = request.map(Inbound::Http2);
     let mut handled = pin!(place.entry.proxy.handle(request, downstream));
     std::future::poll_fn(|cx| {
         place.entry.proxy.clock().turn();
         place.task().register(cx.waker());
         if place.connection.forced.get() {
-            respond.send_reset(Reason::INTERNAL_ERROR);
+            handle.reset(Reason::INTERNAL_ERROR);
             return Poll::Ready(None);
         }
         // Reset by the client, or gone with its connection: dropping the request takes it back from its endpoint.
-        if respond.poll_reset(cx).is_ready() {
+        if handle.is_gone() {
             return Poll::Ready(None);
         }
         let answer = handled.as_mut().poll(cx);
         if expectant && answer.is_pending() && downstream.uploading.get() {
             expectant = false;
-            let mut go_on = Response::new(());
-            *go_on.status_mut() = StatusCode::CONTINUE;
-            // A client that has gone will be noticed.
-            let _ = respond.send_informational(go_on);
+            handle.send_status(StatusCode::CONTINUE, false);
         }
         answer.map(Some)
     })
     .await
 }
 
-/// The head as HTTP/2 has it. That a connection is to be closed is nothing that a stream says.
-fn prepare(place: &Place, answer: Answer) -> (Response<()>, Body) {
-    let body = answer.body;
-    let mut fields = answer.fields.into_map();
-    fields.remove(CONNECTION);
-    if !fields.contains_key(DATE) {
-        fields.insert(DATE, place.entry.dates.now());
-    }
-    if !body.is_end_stream()
-        && let Some(length) = body.size_hint().exact()
-        && !fields.contains_key(CONTENT_LENGTH)
-    {
-        fields.insert(CONTENT_LENGTH, HeaderValue::from(length));
-    }
-    let mut head = Response::new(());
-    *head.status_mut() = answer.status;
-    *head.headers_mut() = fields;
-    (head, body)
-}
-
 /// A body on its way to the client.
 struct Outgoing<'p> {
     place: &'p Place,
-    stream: SendStream<Bytes>,
+    handle: Handle,
     body: Body,
     /// What waits for the client's windows.
     chunk: Bytes,
@@ -191,22 +230,18 @@ impl Outgoing<'_> {
         loop {
             // What is reset takes nothing more, which is noticed there.
             while !self.chunk.is_empty() {
-                match self.poll_send(cx) {
+                match self.poll_send() {
                     Poll::Ready(true) => {}
                     Poll::Ready(false) => return Poll::Ready(()),
                     Poll::Pending => return self.poll_stopped(cx),
                 }
             }
-            if self.last {
+            if self.last || self.handle.is_gone() {
                 return Poll::Ready(());
             }
-            let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
-                return self.stream.poll_reset(cx).map(drop);
-            };
-            match frame {
+            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
                 None => {
-                    // Fails only when the client has gone, as below.
-                    let _ = self.stream.send_data(Bytes::new(), true);
+                    self.handle.send_copied(&[], true);
                     return Poll::Ready(());
                 }
                 Some(Err(_)) => return self.reset(),
@@ -214,7 +249,7 @@ impl Outgoing<'_> {
                     Ok(data) => self.take(data),
                     Err(frame) => {
                         if let Ok(trailers) = frame.into_trailers() {
-                            let _ = self.stream.send_trailers(trailers);
+                            self.handle.send_trailers(&trailers);
                         }
                         return Poll::Ready(());
                     }
@@ -236,30 +271,23 @@ impl Outgoing<'_> {
     fn take(&mut self, data: Bytes) {
         self.last = self.body.is_end_stream();
         if data.is_empty() && self.last {
-            let _ = self.stream.send_data(data, true);
+            self.handle.send_copied(&[], true);
             return;
         }
         self.chunk = data;
     }
 
     /// Sends as much as the client's windows allow. False when the client has gone.
-    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
-        let mut capacity = self.stream.capacity();
-        if capacity == 0 {
-            self.stream.reserve_capacity(self.chunk.len().min(AT_ONCE));
-            capacity = self.stream.capacity();
-        }
-        while capacity == 0 {
-            match ready!(self.stream.poll_capacity(cx)) {
-                Some(Ok(more)) => capacity = more,
-                Some(Err(_)) | None => return Poll::Ready(false),
-            }
-        }
+    fn poll_send(&mut self) -> Poll<bool> {
+        let Some(capacity) = ready!(self.handle.poll_capacity()) else {
+            return Poll::Ready(false);
+        };
         self.wrote = true;
         let size = capacity.min(self.chunk.len());
         let data = self.chunk.split_to(size);
-        let is_end = self.last && self.chunk.is_empty();
-        Poll::Ready(self.stream.send_data(data, is_end).is_ok())
+        let is_last = self.last && self.chunk.is_empty();
+        self.handle.send(data, is_last);
+        Poll::Ready(true)
     }
 
     /// The client takes nothing, so the body is not asked. It may have to end all the same.
@@ -282,7 +310,7 @@ impl Outgoing<'_> {
 
     /// What is incomplete must not look whole.
     fn reset(&mut self) -> Poll<()> {
-        self.stream.send_reset(Reason::INTERNAL_ERROR);
+        self.handle.reset(Reason::INTERNAL_ERROR);
         Poll::Ready(())
     }
 }

@@ -13,12 +13,13 @@ mod messages;
 mod preface;
 mod settings;
 mod sizes;
+mod strict;
 mod uploads;
 mod windows;
 
 use crate::support::stream_client::{
-    COMPRESSION_ERROR, END_HEADERS, FRAME_SIZE_ERROR, HEADERS, NO_ERROR, PROTOCOL_ERROR, SETTINGS,
-    STREAM_CLOSED, Seen, Stream, block, frame,
+    COMPRESSION_ERROR, END_HEADERS, FRAME_SIZE_ERROR, HEADERS, NO_ERROR, SETTINGS, STREAM_CLOSED,
+    Seen, Stream, block, frame,
 };
 use crate::support::{Endpoint, Setup, StreamClient, Tidegate};
 
@@ -181,8 +182,7 @@ fn opening(stream: u32, path: &str, flags: u8) -> Vec<u8> {
     frame(HEADERS, END_HEADERS | flags, stream, &asking(path))
 }
 
-/// Codes of what is too long or too short, cannot be unpacked, or comes behind an end. The first is the one that the rules
-/// name; a server that says PROTOCOL_ERROR ends it all the same, and says less.
-const SIZE: [u32; 2] = [FRAME_SIZE_ERROR, PROTOCOL_ERROR];
-const UNPACKED: [u32; 2] = [COMPRESSION_ERROR, PROTOCOL_ERROR];
-const CLOSED: [u32; 2] = [STREAM_CLOSED, PROTOCOL_ERROR];
+/// Codes of what is too long or too short, cannot be unpacked, or comes behind an end.
+const SIZE: [u32; 1] = [FRAME_SIZE_ERROR];
+const UNPACKED: [u32; 1] = [COMPRESSION_ERROR];
+const CLOSED: [u32; 1] = [STREAM_CLOSED];

@@ -1,10 +1,10 @@
 //! Windows towards the server, and padding (RFC 9113, sections 6.1, 6.2 and 6.9): what is taken, what is given back, and what
 //! becomes of a client that takes more than it may.
 
-use super::{Fate, SIZE, Scene, asking, fate, opening};
+use super::{Fate, Scene, asking, fate, opening};
 use crate::support::stream_client::{
-    CANCEL, CONTINUATION, DATA, END_HEADERS, END_STREAM, FLOW_CONTROL_ERROR, HEADERS, PADDED,
-    PROTOCOL_ERROR, WITH_PRIORITY, block, frame,
+    CANCEL, CONTINUATION, DATA, END_HEADERS, END_STREAM, FLOW_CONTROL_ERROR, FRAME_SIZE_ERROR,
+    HEADERS, PADDED, PROTOCOL_ERROR, WITH_PRIORITY, block, frame,
 };
 use crate::support::{Endpoint, Exchange, Setup, StreamClient};
 
@@ -71,7 +71,7 @@ fn padding_is_no_longer_than_its_frame() {
             1,
             payload,
         )];
-        scene.breaks("HEADERS", &head, &SIZE);
+        scene.breaks("HEADERS", &head, &[FRAME_SIZE_ERROR, PROTOCOL_ERROR]);
     }
     // The priority is not there for padding.
     let head = [frame(
@@ -80,7 +80,11 @@ fn padding_is_no_longer_than_its_frame() {
         1,
         &padded(&[0; 4], 3),
     )];
-    scene.breaks("a priority of padding", &head, &SIZE);
+    scene.breaks(
+        "a priority of padding",
+        &head,
+        &[FRAME_SIZE_ERROR, PROTOCOL_ERROR],
+    );
     // All of it is padding.
     let mut client = scene.client();
     client.send(&open());
