@@ -11,6 +11,7 @@ mod change;
 mod choice;
 mod exchange;
 mod failure;
+mod flow;
 mod handshake;
 mod headers;
 mod inbound;
@@ -38,10 +39,8 @@ use std::time::Duration;
 
 use http::header::{SET_COOKIE, TRAILER};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request};
-use http_body::Body as _;
+use http::{HeaderMap, HeaderValue, Method};
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 pub use answer::Answer;
@@ -60,16 +59,10 @@ use crate::pool::Pool;
 use crate::pool::h1::Length;
 use crate::snapshot::{Reader, Service};
 use crate::telemetry::{WorkerLog, WorkerMetrics};
-use account::Account;
 use admit::Attempt;
-use change::Change;
 use exchange::Answered;
-use inspect::Target;
+use flow::Flow;
 use present::Present;
-use routing::{Lead, Routed};
-use times::Times;
-use upgrade::Wish;
-use upload::Upload;
 
 /// One worker's proxy.
 #[derive(Debug)]
@@ -188,28 +181,6 @@ pub enum Underscores {
     Pass,
 }
 
-/// A request on its way, through all its attempts.
-struct Flow<'r> {
-    parts: &'r Parts,
-    target: Target,
-    service: Arc<Service>,
-    settings: Arc<crate::snapshot::ServiceSettings>,
-    route: Arc<str>,
-    /// What the route changes of it.
-    change: Option<Box<Change>>,
-    downstream: &'r Rc<Downstream>,
-    upload: Upload,
-    account: Account,
-    hash: Option<u64>,
-    /// The tunnel that the client asks for, and may have.
-    wish: Option<Wish>,
-    session: Option<u64>,
-    started: Instant,
-    /// What the route gives it.
-    times: Times,
-    retries: retry::Retries,
-}
-
 impl Proxy {
     /// A proxy for one worker.
     #[must_use]
@@ -274,77 +245,19 @@ impl Proxy {
     /// Answers a request: check it, route it, send it to an endpoint, pass the answer on.
     pub async fn handle(
         self: &Rc<Self>,
-        request: Request<Inbound>,
+        parts: &Parts,
+        incoming: Inbound,
         downstream: &Rc<Downstream>,
     ) -> Answer {
-        let started = self.clock.now();
-        let (parts, incoming) = request.into_parts();
-        let mut account = Account::begin(self, downstream, &parts, started);
-        if let Some(flaw) = downstream.flaw.get() {
-            return flaw.respond(account, &parts);
-        }
-        let target = match inspect::inspect(&parts, &downstream.entrance) {
-            Ok(target) => target,
-            Err(failure) => return failure.respond(account, &parts),
-        };
-        account.routed_by(&target);
-        let routed = match self.route(&target, &parts, downstream, None) {
-            Ok(Lead::To(routed)) => routed,
-            Ok(Lead::Elsewhere(elsewhere)) => {
-                let goes_on = !incoming.is_end_stream();
-                return elsewhere.respond(account, (&parts, &target), downstream, goes_on);
-            }
-            Err(failure) => return failure.respond(account, &parts),
-        };
-        let Routed {
-            service,
-            label,
-            change,
-            timeouts,
-        } = routed;
-        account.service(&service);
-        let settings = service.settings();
-        let wish = {
-            let rng = &mut self.rng.borrow_mut();
-            Wish::of(&parts, target.present(), &settings.upgrades, rng)
-        };
-        let wish = match wish {
-            Ok(wish) => wish,
-            Err(failure) => return failure.respond(account, &parts),
-        };
-        let whole = downstream.entrance.request_timeout;
-        let until = (!whole.is_zero()).then(|| started + whole);
-        let max = settings.limits.request_body;
-        let upload = match Upload::new(&parts, target.present(), incoming, max, until) {
-            Ok(upload) => upload,
-            Err(failure) => return failure.respond(account, &parts),
-        };
-        let hash = choice::hash_of(&settings.balance, &parts, account.client().ip);
-        let session = choice::session_of(&settings.affinity, &parts);
-        service.budget().note_request(self.settings.worker, started);
-        let retries = retry::Retries::new(&settings.retry);
-        let mut flow = Flow {
-            parts: &parts,
-            target,
-            service,
-            settings,
-            route: label,
-            change,
-            downstream,
-            upload,
-            account,
-            hash,
-            wish,
-            session,
-            started,
-            times: Times::new(timeouts, started),
-            retries,
+        let mut flow = match self.take_up(parts, incoming, downstream) {
+            Ok(flow) => flow,
+            Err(answer) => return *answer,
         };
         match self.forward(&mut flow).await {
             Ok((answered, attempt)) => self.respond(flow, answered, attempt),
             Err(failure) => {
                 let goes_on = flow.upload.goes_on();
-                let mut answer = failure.respond(flow.account, &parts);
+                let mut answer = failure.respond(flow.account, parts);
                 // The rest of it is read by nobody: over HTTP/1 that ends the connection, which is better known before.
                 answer.close |= goes_on;
                 answer

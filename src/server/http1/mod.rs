@@ -18,7 +18,8 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use http::{Method, Request, Version};
+use http::request::Parts;
+use http::{Method, Version};
 use http_body::Body as _;
 use tokio::time::Instant;
 
@@ -27,7 +28,7 @@ use super::listener::Entry;
 use super::wire::Phase;
 use crate::proxy::{Answer, Inbound, Tunnel, takes_trailers};
 use head::Head;
-use intake::{Piece, Spoken};
+use intake::{Piece, Rest, Spoken};
 use reply::{Asked, Framing, Out, Reply};
 use upload::Upload;
 
@@ -138,7 +139,9 @@ async fn exchange(
         connect: parts.method == Method::CONNECT,
     };
     let persistent = head.persistent;
-    let mut answer = answer(entry, connection, head).await?;
+    connection.downstream.flaw.set(head.flaw);
+    let body = begin(connection, head.body, head.expects);
+    let mut answer = answer(entry, connection, parts, body).await?;
     let tunnel = connection.downstream.tunnel.take();
     let mut last = !persistent || answer.close;
     if tunnel.is_none() && connection.announces_end(entry) {
@@ -180,27 +183,27 @@ async fn exchange(
     Ok(After::Next)
 }
 
+/// A request begins, and this follows its head.
+fn begin(connection: &Rc<Connection>, body: Rest, expects: bool) -> Inbound {
+    let watched = &connection.watched;
+    watched.phase.set(Phase::Busy);
+    let mut intake = watched.intake.borrow_mut();
+    intake.begin(body, expects);
+    if intake.is_read() {
+        Inbound::Body(Box::pin(Upload::new(connection)))
+    } else {
+        Inbound::None
+    }
+}
+
 /// What the proxy answers; an error when the client goes away meanwhile.
 async fn answer(
     entry: &Rc<Entry>,
     connection: &Rc<Connection>,
-    head: Head,
+    parts: &Parts,
+    body: Inbound,
 ) -> Result<Answer, Over> {
-    let watched = &connection.watched;
-    watched.phase.set(Phase::Busy);
-    connection.downstream.flaw.set(head.flaw);
-    let has_body = {
-        let mut intake = watched.intake.borrow_mut();
-        intake.begin(head.body, head.expects);
-        intake.is_read()
-    };
-    let body = if has_body {
-        Inbound::Body(Box::pin(Upload::new(connection)))
-    } else {
-        Inbound::None
-    };
-    let request = Request::from_parts(head.parts, body);
-    let mut handled = pin!(entry.proxy.handle(request, &connection.downstream));
+    let mut handled = pin!(entry.proxy.handle(parts, body, &connection.downstream));
     let answer = std::future::poll_fn(|cx| match handled.as_mut().poll(cx) {
         Poll::Pending if connection.is_gone(cx) => Poll::Ready(Err(Over::Broken)),
         Poll::Pending => Poll::Pending,

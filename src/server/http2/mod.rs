@@ -197,6 +197,8 @@ impl Conversation<'_> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Over> {
+        // The streams that begin now read the same time.
+        self.entry.proxy.clock().turn();
         self.connection.task().register(cx.waker());
         self.shared.begin_look();
         loop {

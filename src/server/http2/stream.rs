@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::header::EXPECT;
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use http_body::Body as _;
 use tokio::time::Instant;
 
@@ -92,12 +92,85 @@ impl Drop for Handle {
 }
 
 /// Serves a stream to its end. `parts`: none of a head that was too large.
-pub(super) async fn serve(place: Place, parts: Option<Parts>, body: Inbound, handle: Handle) {
-    if !handle.begin() {
-        return;
+#[expect(
+    clippy::manual_async_fn,
+    reason = "its arguments would be kept twice, in a future that there are thousands of"
+)]
+pub(super) fn serve(
+    place: Place,
+    parts: Option<Parts>,
+    body: Inbound,
+    handle: Handle,
+) -> impl Future<Output = ()> {
+    async move {
+        if !handle.begin() {
+            return;
+        }
+        let downstream = downstream(&place);
+        let most = place.entry.settings.limits.headers as usize;
+        let Some(head) = parts.as_ref().filter(|head| head.headers.len() <= most) else {
+            place.entry.proxy.refused(&downstream, Refusal::TooLarge);
+            handle.send_status(Refusal::TooLarge.status().0, true);
+            return;
+        };
+        let answer = {
+            let mut expectant = head.headers.contains_key(EXPECT);
+            let mut first = true;
+            let mut handled = pin!(place.entry.proxy.handle(head, body, &downstream));
+            std::future::poll_fn(|cx| {
+                if !std::mem::take(&mut first) {
+                    // The first time it is the connection's turn still.
+                    place.entry.proxy.clock().turn();
+                }
+                let handled = handled.as_mut();
+                poll_answer(&place, &handle, &downstream, &mut expectant, handled, cx)
+            })
+            .await
+        };
+        let Some(answer) = answer else {
+            return;
+        };
+        if downstream.task.is_expired() || answer.body.is_all_here() {
+            // What is left is to hand the answer over.
+            let limit = Instant::now() + place.entry.settings.timeouts.body;
+            downstream.task.limit(Some(limit));
+        }
+        if downstream.pins.moment().is_some() {
+            // The last of a connection that is pinned to an endpoint which drains (P14).
+            place.connection.announce_end_at(Instant::now());
+        }
+        let tunnel = downstream.tunnel.take();
+        let is_last =
+            tunnel.is_none() && (head.method == Method::HEAD || answer.body.is_end_stream());
+        let dates = &place.entry.dates;
+        handle
+            .shared
+            .send_fields(&handle.stream, is_last, |encoder, out| {
+                reply::write_head(encoder, out, &answer, || dates.now());
+            });
+        let body = answer.into_body();
+        drop(parts);
+        if let Some(tunnel) = tunnel {
+            // Boxed: few streams become one, and all have its size otherwise.
+            Box::pin(relay(&place, tunnel, handle)).await;
+        } else if !is_last {
+            let mut outgoing = Outgoing {
+                place: &place,
+                handle,
+                body,
+                chunk: Bytes::new(),
+                last: false,
+                wrote: false,
+            };
+            std::future::poll_fn(|cx| outgoing.poll(cx)).await;
+        }
     }
+}
+
+/// What its request needs to know of the client, with a task of its own.
+fn downstream(place: &Place) -> Rc<Downstream> {
     let known = &place.connection.downstream;
-    let downstream = Rc::new(Downstream {
+    Rc::new(Downstream {
         client: known.client,
         local: known.local,
         entrance: known.entrance.clone(),
@@ -108,51 +181,7 @@ pub(super) async fn serve(place: Place, parts: Option<Parts>, body: Inbound, han
         tails: 0.into(),
         flaw: None.into(),
         tunnel: Default::default(),
-    });
-    let settings = &place.entry.settings;
-    let most = settings.limits.headers as usize;
-    let Some(parts) = parts.filter(|parts| parts.headers.len() <= most) else {
-        place.entry.proxy.refused(&downstream, Refusal::TooLarge);
-        handle.send_status(Refusal::TooLarge.status().0, true);
-        return;
-    };
-    let head_only = parts.method == Method::HEAD;
-    let request = Request::from_parts(parts, body);
-    let Some(answer) = answer(&place, request, &handle, &downstream).await else {
-        return;
-    };
-    if downstream.task.is_expired() || answer.body.is_all_here() {
-        // What is left is to hand the answer over.
-        let limit = Instant::now() + settings.timeouts.body;
-        downstream.task.limit(Some(limit));
-    }
-    if known.pins.moment().is_some() {
-        // The last of a connection that is pinned to an endpoint which drains (P14).
-        place.connection.announce_end_at(Instant::now());
-    }
-    let tunnel = downstream.tunnel.take();
-    let is_last = tunnel.is_none() && (head_only || answer.body.is_end_stream());
-    let dates = &place.entry.dates;
-    handle
-        .shared
-        .send_fields(&handle.stream, is_last, |encoder, out| {
-            reply::write_head(encoder, out, &answer, || dates.now());
-        });
-    let body = answer.into_body();
-    if let Some(tunnel) = tunnel {
-        // Boxed: few streams become one, and all have its size otherwise.
-        Box::pin(relay(&place, tunnel, handle)).await;
-    } else if !is_last {
-        let mut outgoing = Outgoing {
-            place: &place,
-            handle,
-            body,
-            chunk: Bytes::new(),
-            last: false,
-            wrote: false,
-        };
-        std::future::poll_fn(|cx| outgoing.poll(cx)).await;
-    }
+    })
 }
 
 /// Passes bytes on between the client and an endpoint, until both have enough.
@@ -176,34 +205,31 @@ async fn relay(place: &Place, mut tunnel: Box<Tunnel>, handle: Handle) {
     }
 }
 
-/// The answer to a request; none when there is nobody to hear it any more.
-async fn answer(
+/// The answer to a request; none when there is nobody to hear it any more. `expectant`: the client waits for a word before it
+/// sends the body.
+fn poll_answer(
     place: &Place,
-    request: Request<Inbound>,
     handle: &Handle,
-    downstream: &Rc<Downstream>,
-) -> Option<Answer> {
-    let mut expectant = request.headers().contains_key(EXPECT);
-    let mut handled = pin!(place.entry.proxy.handle(request, downstream));
-    std::future::poll_fn(|cx| {
-        place.entry.proxy.clock().turn();
-        place.task().register(cx.waker());
-        if place.connection.forced.get() {
-            handle.reset(Reason::INTERNAL_ERROR);
-            return Poll::Ready(None);
-        }
-        // Reset by the client, or gone with its connection: dropping the request takes it back from its endpoint.
-        if handle.is_gone() {
-            return Poll::Ready(None);
-        }
-        let answer = handled.as_mut().poll(cx);
-        if expectant && answer.is_pending() && downstream.uploading.get() {
-            expectant = false;
-            handle.send_status(StatusCode::CONTINUE, false);
-        }
-        answer.map(Some)
-    })
-    .await
+    downstream: &Downstream,
+    expectant: &mut bool,
+    handled: Pin<&mut impl Future<Output = Answer>>,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Answer>> {
+    place.task().register(cx.waker());
+    if place.connection.forced.get() {
+        handle.reset(Reason::INTERNAL_ERROR);
+        return Poll::Ready(None);
+    }
+    // Reset by the client, or gone with its connection: dropping the request takes it back from its endpoint.
+    if handle.is_gone() {
+        return Poll::Ready(None);
+    }
+    let answer = handled.poll(cx);
+    if *expectant && answer.is_pending() && downstream.uploading.get() {
+        *expectant = false;
+        handle.send_status(StatusCode::CONTINUE, false);
+    }
+    answer.map(Some)
 }
 
 /// A body on its way to the client.
