@@ -47,10 +47,10 @@ fn streams_that_are_over_make_room() {
     assert_eq!(scene.a.asked("/refused"), 0);
 }
 
-/// What is refused has its own body, trailers and reset to come: they are nobody's fault.
+/// What is refused has its own body, trailers and reset to come: they are nobody's fault, and not counted as one.
 #[test]
 fn a_stream_that_is_refused_may_still_send() {
-    let scene = Scene::with(|setup| setup.listener("limits: { streams: 1 }"));
+    let scene = Scene::with(|setup| setup.listener("limits: { streams: 1, stream_errors: 5 }"));
     let mut client = scene.client();
     let held = client.ask("/held");
     let exchange = scene.a.held();

@@ -264,6 +264,29 @@ fn what_waits_unread_is_given_back() {
     assert_eq!(scene.a.asked("/waits"), 0);
 }
 
+/// The same of what comes behind a refusal, whose answer still waits for the client.
+#[test]
+fn what_comes_behind_a_refusal_is_given_back() {
+    let scene = Scene::with(|setup| narrow(setup).service("limits: { request_body: 20KiB }"));
+    let mut client = StreamClient::with_window(scene.tidegate.address(), 0);
+    client.settle();
+    for _ in 0..6 {
+        let stream = client.open("POST", "/held", &[], 0);
+        let exchange = scene.a.held();
+        client.data(stream, &[b'd'; 16_000], 0);
+        exchange.body_of(16_000);
+        client.data(stream, &[b'd'; 8_000], 0);
+        client.until("a head", |seen| {
+            (seen.streams.get(&stream)?.status() == 413).then_some(())
+        });
+        assert!(!client.seen().streams[&stream].is_over(), "it has a body");
+        client.until_window(stream, 16_000);
+        client.data(stream, &[b'd'; 16_000], 0);
+        client.settle();
+        exchange.end();
+    }
+}
+
 /// One upload that nobody reads takes no more than its own window of the connection's.
 #[test]
 fn an_upload_that_stalls_holds_up_no_other() {
