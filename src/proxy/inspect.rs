@@ -1,6 +1,6 @@
 //! The request's head, before anything is decided by it: what can be read in two ways is refused (RFC 9110, 9112, 9113).
 //!
-//! The server has parsed the head and refused broken syntax. What they leave to us is checked here: the host, one length
+//! The server has parsed the head and refused broken syntax. What it leaves to us is checked here: the host, one length
 //! or one plain `chunked`, and the form of the target. What is routed by is then also what is forwarded.
 
 use http::header::{CONTENT_LENGTH, EXPECT, HOST, TE, TRANSFER_ENCODING};

@@ -1,8 +1,8 @@
 //! One downstream HTTP/2 connection (RFC 9113): its streams, its time, and its leaving.
 //!
 //! tidegate reads HTTP/2 itself. A library's streams would be handles on a state that it shares with us, each with heads taken
-//! apart into a map and put together again, and the ends of a connection would be its own to choose; more than half of what
-//! a small request costs would be that. It also does not tell what we have to know: whether a head is under way, which
+//! apart into a map and put together again, and the ends of a connection would be its own to choose; with h2 that was nearly
+//! half of the instructions of a small request. It also does not tell what we have to know: whether a head is under way, which
 //! streams it has reset. Here the connection's task reads frames (`frames`, `heads`) and writes what has been said
 //! (`outbox`); each stream is a request of its own (`stream`), with a task, limits and a place in flight of its own, and
 //! says what it has to say into the same buffer (`shared`). So what many streams say in one turn goes out by one call.
