@@ -155,6 +155,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn leaves_nothing_of_the_connections_window_behind() {
+        let clock = Clock::new();
+        let (shared, mut stream) = stream(&clock);
+        let own = shared.find(1).unwrap();
+        own.incoming
+            .borrow_mut()
+            .keep(&mut BytesMut::from(&b"01234567"[..]), 8);
+        assert_eq!(stream.read(&mut [0; 5]).await.unwrap(), 5);
+        drop(stream);
+        let reset = shared.state().out.len();
+        // Half of the connection's window is told: what was read, what was not, and the rest.
+        shared.release(None, 50_000 - 8);
+        assert_eq!(shared.state().out.len(), reset + 13, "WINDOW_UPDATE");
+    }
+
+    #[tokio::test]
     async fn gives_no_more_than_the_other_side_takes() {
         let clock = Clock::new();
         let (shared, mut stream) = stream(&clock);

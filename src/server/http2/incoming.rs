@@ -157,9 +157,7 @@ impl Upload {
     pub(super) fn release(&self, size: usize) {
         self.shared.release(Some(&self.stream), size);
     }
-}
 
-impl Upload {
     /// The last of what was taken, behind which no more is read.
     pub(super) fn release_last(&self, size: usize) {
         self.shared.release(None, size);

@@ -345,3 +345,39 @@ async fn fields_are_cut_into_frames_that_the_client_takes() {
     ];
     assert_eq!((seen.as_slice(), rest.len()), (&expected[..], 0));
 }
+
+#[tokio::test]
+async fn what_nobody_reads_may_be_sent_again() {
+    let world = world(2);
+    for (n, gone) in [(0, false), (1, true)] {
+        let stream = &world.streams[n].0;
+        let before = world.shared.state().incoming;
+        let mut piece = bytes::BytesMut::from(&[b'x'; 60_000][..]);
+        stream.incoming.borrow_mut().keep(&mut piece, 60_000);
+        if gone {
+            world.shared.close(stream);
+        } else {
+            world.shared.forget(stream);
+        }
+        // All of it, and once: the connection's window is as it was, and 60,000 larger.
+        assert_eq!(world.shared.state().incoming, before + 60_000, "{gone}");
+        assert_eq!(world.shared.state().out.len(), 13 * (n + 1), "{gone}");
+    }
+}
+
+#[tokio::test]
+async fn who_had_a_turn_and_found_nothing_is_first_again() {
+    let world = world(2);
+    world.shared.state().window = 0;
+    for n in 0..2 {
+        assert!(world.capacity(n).is_pending());
+    }
+    for _ in 0..3 {
+        world.shared.state().window = 10;
+        world.flush();
+        assert_eq!(world.woken(), [1, 0]);
+        // Somebody who needed no turn was quicker.
+        world.shared.state().window = 0;
+        assert!(world.capacity(0).is_pending());
+    }
+}
