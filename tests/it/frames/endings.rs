@@ -216,3 +216,14 @@ fn a_client_that_disappears_within_an_answer_leaves_nothing() {
         }
     }
 }
+
+/// P11: a client that does not say that it knows is not waited for.
+#[test]
+fn a_goaway_that_nobody_answers_is_followed_by_the_last_one() {
+    let scene = Scene::with(|setup| setup.listener("timeouts: { keep_alive: 100ms, ping: 0s }"));
+    let mut client = scene.client();
+    client.answer_pings(false);
+    assert_eq!(client.get("/x").status(), 200);
+    client.end();
+    assert_eq!(client.seen().goaways, [(LAST, NO_ERROR), (1, NO_ERROR)]);
+}
