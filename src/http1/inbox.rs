@@ -46,9 +46,7 @@ impl Inbox {
         if !self.bytes.try_reclaim(ask) {
             if self.bytes.is_empty() {
                 // What waits needs no buffer, and one that has just been written out is still in the processor's caches.
-                if !stream.holds_back() {
-                    ready!(stream.poll_readable(cx));
-                }
+                ready!(stream.poll_readable(cx));
                 // Growing it would make it as much larger as has been taken off its front.
                 self.bytes = spare::take(ask);
             } else {

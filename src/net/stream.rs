@@ -36,11 +36,14 @@ impl Stream {
         }
     }
 
-    /// Asks the kernel, not the runtime, whether the peer has closed or sent anything: a close that arrived since the last
-    /// turn of the event loop is seen, too.
+    /// Whether the peer has neither closed nor sent anything that was not read. The kernel is asked, not the runtime: a close
+    /// that arrived since the last turn of the event loop is seen, too.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         let Some(tcp) = self.tcp() else { return true };
+        if self.has_decrypted() {
+            return false;
+        }
         let mut byte = [MaybeUninit::uninit()];
         match SockRef::from(tcp).peek(&mut byte) {
             Ok(_) => false,
@@ -64,22 +67,31 @@ impl Stream {
         self.protocol() == Some(b"h2")
     }
 
-    /// Whether what has been written may wait in here for a flush, and what has come be in here unread: a plain connection
-    /// reads no further than it is asked to.
+    /// Whether what has been written may wait in here for a flush.
     #[must_use]
     pub fn holds_back(&self) -> bool {
         matches!(self, Self::Tls(_) | Self::UpstreamTls(_))
     }
 
-    /// Whether there is something to read, or an end; `cx` is woken then. Only for a stream of which everything was read that
-    /// had come: what TLS has decrypted already is not seen.
+    /// Whether there is something to read, or an end; `cx` is woken then. It is not certain: what has come by TLS may hold
+    /// nothing for us.
     pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
             Self::Memory(stream) => stream.poll_readable(cx),
+            _ if self.has_decrypted() => Poll::Ready(()),
             // An error is something to be read, too.
             _ => self
                 .tcp()
                 .map_or(Poll::Ready(()), |tcp| tcp.poll_read_ready(cx).map(drop)),
+        }
+    }
+
+    /// Whether TLS has taken something off the socket that nobody has read yet: bytes, or the end.
+    fn has_decrypted(&self) -> bool {
+        match self {
+            Self::Tls(stream) => !stream.get_ref().1.wants_read(),
+            Self::UpstreamTls(stream) => !stream.get_ref().1.wants_read(),
+            Self::Tcp(_) | Self::Memory(_) => false,
         }
     }
 

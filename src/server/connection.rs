@@ -251,10 +251,8 @@ impl Connection {
 /// Serves a connection to its end.
 pub(super) async fn serve(entry: Rc<Entry>, connection: Rc<Connection>) {
     let mut turn = match connection.watched.stream.borrow() {
-        stream if stream.protocol() == Some(b"h2") => Turn::Http2,
-        stream if !stream.holds_back() => Turn::Rest,
-        // The first request may have come along with the handshake.
-        _ => Turn::Heard,
+        stream if stream.chose_http2() => Turn::Http2,
+        _ => Turn::Rest,
     };
     let over = loop {
         // Boxed, as the close is: each is many times what an idle connection is made of.

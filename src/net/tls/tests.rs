@@ -1,7 +1,9 @@
 //! A listener's TLS against a client of rustls, over a socket.
 
 use std::fs;
+use std::future::poll_fn;
 use std::path::PathBuf;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
@@ -196,6 +198,33 @@ async fn resumes_sessions_on_every_worker_and_over_a_renewal() {
         .await
         .unwrap();
     assert_eq!(second.kind, HandshakeKind::Resumed);
+}
+
+#[tokio::test]
+async fn what_was_decrypted_can_be_read_though_the_socket_is_empty() {
+    let authority = Authority::new();
+    let acceptor = Acceptor::new(&settings(vec![authority.sign("web", &["web.test"])])).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let ask = async {
+        let stream = TcpStream::connect(listener.local_addr().unwrap());
+        let name = ServerName::try_from("web.test").unwrap();
+        let client = authority.client(None);
+        let mut stream = client.connect(name, stream.await.unwrap()).await.unwrap();
+        stream.write_all(b"ab").await.unwrap();
+        stream
+    };
+    let serve = async { acceptor.accept(listener.accept().await.unwrap().0).await };
+    let (mut client, server) = tokio::join!(ask, serve);
+    let mut server = Stream::Tls(Box::new(server.unwrap()));
+    let mut cx = Context::from_waker(Waker::noop());
+    assert_eq!(server.read_u8().await.unwrap(), b'a');
+    assert!(server.poll_readable(&mut cx).is_ready() && !server.is_quiet());
+    assert_eq!(server.read_u8().await.unwrap(), b'b');
+    assert!(server.poll_readable(&mut cx).is_pending() && server.is_quiet());
+    client.shutdown().await.unwrap();
+    poll_fn(|cx| server.poll_readable(cx)).await;
+    assert!(server.read_u8().await.is_err());
+    assert!(server.poll_readable(&mut cx).is_ready() && !server.is_quiet());
 }
 
 #[tokio::test]
