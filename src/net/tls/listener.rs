@@ -1,11 +1,15 @@
 //! TLS of a listener: one configuration for all workers, swapped whole when its files have changed.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
+use tokio::io::AsyncWrite as _;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::ring::Ticketer;
@@ -128,7 +132,19 @@ impl Acceptor {
     /// [`HandshakeError`]; an alert has been sent where there is one.
     pub async fn accept(&self, stream: TcpStream) -> Result<TlsStream, HandshakeError> {
         let config = self.shared.in_force.load().config.clone();
-        Ok(TlsAcceptor::from(config).accept(Wire::new(stream)).await?)
+        let accept = TlsAcceptor::from(config).accept(Wire::server(stream));
+        match accept.into_fallible().await {
+            Ok(mut stream) => {
+                stream.get_mut().0.handshake_over();
+                Ok(stream)
+            }
+            Err((error, mut wire)) => {
+                // An alert that came at the end of a handshake is held like a ticket.
+                wire.handshake_over();
+                poll_fn(|cx| Poll::Ready(Pin::new(&mut wire).poll_flush(cx).is_ready())).await;
+                Err(error.into())
+            }
+        }
     }
 }
 
@@ -184,6 +200,9 @@ impl Settings {
         let protocols = &PROTOCOLS[usize::from(!self.http2)..];
         config.alpn_protocols = protocols.iter().map(|it| it.to_vec()).collect();
         config.ticketer = self.ticketer(known)?;
+        // Each connection gives its client another one for the next: a second one would only be for clients that open more
+        // connections than they had.
+        config.send_tls13_tickets = 1;
         let expiries = self.certificates.iter().zip(&pairs);
         Ok(InForce {
             config: Arc::new(config),

@@ -16,6 +16,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, HandshakeKind, RootCertStore};
 
+use super::wire::tests::has_come;
 use super::*;
 use crate::net::Stream;
 
@@ -201,6 +202,30 @@ async fn resumes_sessions_on_every_worker_and_over_a_renewal() {
 }
 
 #[tokio::test]
+async fn tickets_wait_for_the_first_answer() {
+    let authority = Authority::new();
+    let acceptor = Acceptor::new(&settings(vec![authority.sign("web", &["web.test"])])).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let ask = async {
+        let stream = TcpStream::connect(listener.local_addr().unwrap());
+        let name = ServerName::try_from("web.test").unwrap();
+        let client = authority.client(None);
+        client.connect(name, stream.await.unwrap()).await.unwrap()
+    };
+    let serve = async { acceptor.accept(listener.accept().await.unwrap().0).await };
+    let (client, server) = tokio::join!(ask, serve);
+    let (tcp, _) = client.get_ref();
+    assert!(!has_come(tcp), "a packet of their own");
+    server.unwrap().write_all(b"!").await.unwrap();
+    tcp.readable().await.unwrap();
+    let mut bytes = [0; 1024];
+    let came = tcp.try_read(&mut bytes).unwrap();
+    let ticket = usize::from(u16::from_be_bytes([bytes[3], bytes[4]]));
+    assert_eq!(bytes[5 + ticket], 0x17, "and the answer behind them");
+    assert_eq!(came, 5 + ticket + 5 + 1 + 17);
+}
+
+#[tokio::test]
 async fn what_was_decrypted_can_be_read_though_the_socket_is_empty() {
     let authority = Authority::new();
     let acceptor = Acceptor::new(&settings(vec![authority.sign("web", &["web.test"])])).unwrap();
@@ -225,6 +250,33 @@ async fn what_was_decrypted_can_be_read_though_the_socket_is_empty() {
     poll_fn(|cx| server.poll_readable(cx)).await;
     assert!(server.read_u8().await.is_err());
     assert!(server.poll_readable(&mut cx).is_ready() && !server.is_quiet());
+}
+
+/// What is held at the end of a handshake may be an alert.
+#[tokio::test]
+async fn a_client_without_its_certificate_is_told() {
+    use tokio_rustls::rustls::{AlertDescription, Error};
+    let authority = Authority::new();
+    let mut settings = settings(vec![authority.sign("web", &["web.test"])]);
+    settings.clients = Some(ClientCertificates {
+        authorities: authority.path("ca.crt"),
+        optional: false,
+    });
+    let acceptor = Acceptor::new(&settings).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let serve = async { acceptor.accept(listener.accept().await.unwrap().0).await };
+    let ask = async {
+        let stream = TcpStream::connect(listener.local_addr().unwrap());
+        let name = ServerName::try_from("web.test").unwrap();
+        let client = authority.client(None);
+        let mut stream = client.connect(name, stream.await.unwrap()).await.unwrap();
+        stream.read_u8().await.unwrap_err()
+    };
+    let (served, error) = tokio::join!(serve, ask);
+    served.unwrap_err();
+    let error = error.into_inner().unwrap().downcast::<Error>().unwrap();
+    let wanted = Error::AlertReceived(AlertDescription::CertificateRequired);
+    assert_eq!(*error, wanted);
 }
 
 #[tokio::test]

@@ -135,7 +135,7 @@ impl Connector {
             None => ServerName::IpAddress(ip.into()),
         };
         let secured = TlsConnector::from(config)
-            .connect(name, Wire::new(stream))
+            .connect(name, Wire::client(stream))
             .await?;
         Ok(Stream::UpstreamTls(Box::new(secured)))
     }
