@@ -116,6 +116,40 @@ fn a_head_that_is_too_large_is_refused() {
     assert_eq!(scene.a.asked("/large"), 0);
 }
 
+/// What is too large is answered, but not listened to for ever: a head may be in 128 frames, and be twice as large as one that is
+/// served, and a frame.
+#[test]
+fn a_head_that_goes_on_and_on_ends_the_connection() {
+    let scene = Scene::with(|setup| setup.listener("limits: { header_size: 8KiB }"));
+    let in_pieces = |count: usize| {
+        let begin = frame(HEADERS, END_STREAM, 1, &asking("/pieces"));
+        let more = frame(CONTINUATION, 0, 1, &[]).repeat(count - 2);
+        [begin, more, frame(CONTINUATION, END_HEADERS, 1, &[])].concat()
+    };
+    let of_size = |size: usize| {
+        let value = |length: usize| {
+            let value = "v".repeat(length);
+            [asking("/size"), block(&[("x-large", &value)])].concat()
+        };
+        let over = value(size).len() - size;
+        let fields = value(size - over);
+        assert_eq!(fields.len(), size);
+        in_frames(&fields)
+    };
+    let most = 2 * 8 * 1024 + 16 * 1024;
+    for (what, status, within, behind) in [
+        ("frames", 200, in_pieces(128), in_pieces(129)),
+        ("bytes", 431, of_size(most), of_size(most + 1)),
+    ] {
+        let mut client = scene.client();
+        client.send(&within);
+        assert_eq!(client.answer(1).status(), status, "{what}");
+        assert_eq!(client.get("/x").status(), 200, "{what}");
+        scene.breaks(what, &[behind], &[ENHANCE_YOUR_CALM]);
+    }
+    assert_eq!((scene.a.asked("/pieces"), scene.a.asked("/size")), (1, 0));
+}
+
 /// Trailers are no way around it, and their request never looks whole.
 #[test]
 fn trailers_that_are_too_large_are_refused() {
