@@ -4,7 +4,7 @@
 use super::{Fate, Scene, asking, fate, opening};
 use crate::support::stream_client::{
     CANCEL, CONTINUATION, DATA, END_HEADERS, END_STREAM, FLOW_CONTROL_ERROR, FRAME_SIZE_ERROR,
-    HEADERS, PADDED, PROTOCOL_ERROR, WITH_PRIORITY, block, frame,
+    HEADERS, PADDED, PROTOCOL_ERROR, STREAM_CLOSED, WITH_PRIORITY, block, frame,
 };
 use crate::support::{Endpoint, Exchange, Setup, StreamClient};
 
@@ -261,6 +261,46 @@ fn what_waits_unread_is_given_back() {
     let whole = client.open("POST", "/whole", &[], 0);
     assert_eq!(client.upload(whole, &[b'd'; 200_000]), 200_000);
     assert_eq!(client.answer(whole).status(), 200);
+    assert_eq!(scene.a.asked("/waits"), 0);
+}
+
+/// The same of what should not have come: more than was promised, or behind the end.
+#[test]
+fn what_is_in_error_is_given_back() {
+    let scene = Scene::with(narrow);
+    let mut client = scene.client();
+    for round in 0..6 {
+        let long = client.open("POST", "/long", &[("content-length", "5")], 0);
+        client.until_window(long, 16_000);
+        client.data(long, &[b'd'; 16_000], 0);
+        let reset = client.answer(long).reset;
+        assert_eq!(reset, Some(PROTOCOL_ERROR), "{round}");
+        let ended = client.ask("/held");
+        let exchange = scene.a.held();
+        client.until_window(ended, 16_000);
+        client.data(ended, &[b'd'; 16_000], 0);
+        let reset = client.answer(ended).reset;
+        assert_eq!(reset, Some(STREAM_CLOSED), "{round}");
+        exchange.end();
+    }
+}
+
+/// The same of what its own window does not let through.
+#[test]
+fn more_than_a_window_is_given_back() {
+    let (scene, mut client, exchange) =
+        occupied("limits: { stream_window: 64KiB, connection_window: 256KiB }");
+    for round in 0..20 {
+        let stream = client.open("POST", "/waits", &[], 0);
+        for _ in 0..5 {
+            // The connection's window has room for it: that is what another stream would have.
+            client.until_window(stream + 2, 16_384);
+            client.data(stream, &[b'd'; 16_384], 0);
+        }
+        let reset = client.answer(stream).reset;
+        assert_eq!(reset, Some(FLOW_CONTROL_ERROR), "{round}");
+    }
+    exchange.answer("ok");
     assert_eq!(scene.a.asked("/waits"), 0);
 }
 
