@@ -382,4 +382,4 @@ pub(super) fn earlier(limit: Instant, other: Option<Instant>) -> Instant {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -25,6 +25,8 @@ mod request;
 mod shared;
 mod stream;
 mod streams;
+#[cfg(test)]
+mod tests;
 mod time;
 
 pub(super) use streams::Streams;

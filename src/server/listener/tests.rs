@@ -11,7 +11,8 @@ use crate::server::{Limits, Room, Timeouts};
 use crate::snapshot::Publisher;
 use crate::telemetry::{AccessLog, Metrics};
 
-fn entry(crowd: &Arc<Crowd>) -> Rc<Entry> {
+/// A listener without any route.
+pub(in crate::server) fn entry(crowd: &Arc<Crowd>, timeouts: Timeouts) -> Rc<Entry> {
     let metrics = Metrics::new();
     let belongings = Belongings {
         pool: Pool::new(0, Dialer::default(), metrics.clone(), 1),
@@ -36,7 +37,7 @@ fn entry(crowd: &Arc<Crowd>) -> Rc<Entry> {
         underscores: proxy::Underscores::default(),
         http2: true,
         debug_headers: false,
-        timeouts: Timeouts::default(),
+        timeouts,
         limits: Limits::default(),
     };
     let proxy = Proxy::new(fixed, belongings);
@@ -51,7 +52,7 @@ fn a_panic_ends_one_connection_and_counts_it_out() {
         .unwrap();
     runtime.block_on(async {
         let crowd = Crowd::new(&Limits::default(), Room::for_connections(1));
-        let entry = entry(&crowd);
+        let entry = entry(&crowd, Timeouts::default());
         assert!(crowd.open());
         let guest = Guest(entry.clone());
         let (_client, ours) = tokio::io::duplex(64);

@@ -1,0 +1,152 @@
+//! Connections whose time or whose end is what matters: over a pipe in memory, and with a clock that stands still until all wait.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+use super::*;
+use crate::http2::frame::{FrameHead, HEAD, flag, put_frame};
+use crate::server::listener::tests::entry;
+use crate::server::{Crowd, Room, Timeouts};
+
+/// What the pipe takes, each way: more than a client may leave lying, so that all of that is written at once where there is room.
+const PIPE: usize = 2 * OUT_MAX;
+
+/// What no test waits for in vain.
+const LONG: Duration = Duration::from_secs(600);
+
+/// As little as is enough for all to wait.
+const MOMENT: Duration = Duration::from_millis(1);
+
+/// A connection at work, and its client.
+struct World {
+    connection: Rc<Connection>,
+    client: DuplexStream,
+    came: BytesMut,
+    over: JoinHandle<Over>,
+}
+
+/// Plays with a client that has said that it speaks HTTP/2.
+fn play(timeouts: Timeouts, game: impl AsyncFnOnce(World)) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build_local(tokio::runtime::LocalOptions::default())
+        .unwrap();
+    runtime.block_on(async {
+        let crowd = Crowd::new(&Limits::default(), Room::for_connections(1));
+        let entry = entry(&crowd, timeouts);
+        tokio::task::spawn_local(entry.proxy.clock().clone().run());
+        let (client, ours) = tokio::io::duplex(PIPE);
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        let connection = Connection::new(&entry, ours.into(), address, address);
+        let known = connection.clone();
+        let over =
+            tokio::task::spawn_local(async move { Box::pin(converse(&entry, &known)).await });
+        let mut world = World {
+            connection,
+            client,
+            came: BytesMut::new(),
+            over,
+        };
+        world
+            .send(&[PREFACE.to_vec(), frame(kind::SETTINGS, 0, 0, &[])].concat())
+            .await;
+        world.take().await;
+        game(world).await;
+    });
+}
+
+impl World {
+    /// Sends this, which is taken by the other side or by the pipe.
+    async fn send(&mut self, bytes: &[u8]) {
+        let sent = timeout(LONG, self.client.write_all(bytes)).await;
+        sent.expect("it is taken").unwrap();
+    }
+
+    /// Takes what has come, and what comes once there is room for it.
+    async fn take(&mut self) -> Vec<(FrameHead, Bytes)> {
+        self.came.reserve(PIPE);
+        while let Ok(Ok(1..)) = timeout(MOMENT, self.client.read_buf(&mut self.came)).await {
+            self.came.reserve(PIPE);
+        }
+        let mut frames = Vec::new();
+        while let Some(head) = FrameHead::read(&self.came)
+            && self.came.len() >= HEAD + head.length
+        {
+            self.came.advance(HEAD);
+            frames.push((head, self.came.split_to(head.length).freeze()));
+        }
+        frames
+    }
+
+    /// Bytes that have been read and not been taken yet.
+    fn untaken(&self) -> usize {
+        self.connection.watched.intake.borrow().inbox.bytes.len()
+    }
+
+    /// Everything has happened that can happen now.
+    async fn all_wait(&self) {
+        sleep(MOMENT).await;
+    }
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::new();
+    put_frame(&mut frame, kind, flags, stream, payload);
+    frame
+}
+
+fn ping() -> Vec<u8> {
+    frame(kind::PING, 0, 0, b"12345678")
+}
+
+/// Fields of a request: GET, http, / and a host.
+const FIELDS: &[u8] = b"\x82\x86\x84\x41\x01a";
+
+/// A request, to which there is an answer though nothing is routed anywhere.
+fn request(stream: u32) -> Vec<u8> {
+    let flags = flag::END_HEADERS | flag::END_STREAM;
+    frame(kind::HEADERS, flags, stream, FIELDS)
+}
+
+/// Whose answers are whole.
+fn answered(frames: &[(FrameHead, Bytes)]) -> Vec<u32> {
+    let ends = frames.iter().filter(|(head, _)| {
+        matches!(head.kind, kind::HEADERS | kind::DATA) && head.has(flag::END_STREAM)
+    });
+    ends.map(|(head, _)| head.stream).collect()
+}
+
+/// How many PINGs are answered.
+fn pings(frames: &[(FrameHead, Bytes)]) -> usize {
+    let answers = frames
+        .iter()
+        .filter(|(head, _)| head.kind == kind::PING && head.has(flag::ACK));
+    answers.count()
+}
+
+/// Frames that were read, and had to wait since nobody took the answers to those before them, are not forgotten although
+/// nothing more comes.
+#[test]
+fn what_had_to_wait_is_answered_once_answers_are_taken() {
+    let mut waited = 0;
+    // Wherever the frames that wait begin in what was read at once, which is 64 KiB at the most.
+    for more in (0..64 * 1024).step_by(4 * 1024) {
+        play(Timeouts::default(), async |mut world| {
+            let count = (PIPE + OUT_MAX + more) / ping().len();
+            world.send(&ping().repeat(count)).await;
+            world.send(&request(1)).await;
+            world.all_wait().await;
+            waited += usize::from(world.untaken() > 0);
+            let came = world.take().await;
+            assert_eq!((pings(&came), answered(&came)), (count, vec![1]), "{more}");
+            assert!(!world.over.is_finished());
+        });
+    }
+    assert!(waited > 0, "none has waited");
+}
