@@ -8,8 +8,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
+use super::frames::LEAVING;
 use super::*;
-use crate::http2::frame::{FrameHead, HEAD, flag, put_frame};
+use crate::http2::frame::{FrameHead, HEAD, MOST, flag, put_frame};
 use crate::server::listener::tests::entry;
 use crate::server::{Crowd, Room, Timeouts};
 
@@ -93,6 +94,12 @@ impl World {
     async fn all_wait(&self) {
         sleep(MOMENT).await;
     }
+
+    /// Why it is over, once it is.
+    async fn over(&mut self) -> Over {
+        let over = timeout(LONG, &mut self.over).await;
+        over.expect("it is over").unwrap()
+    }
 }
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
@@ -130,6 +137,13 @@ fn pings(frames: &[(FrameHead, Bytes)]) -> usize {
     answers.count()
 }
 
+/// The last streams that are named.
+fn goaways(frames: &[(FrameHead, Bytes)]) -> Vec<u32> {
+    let all = frames.iter().filter(|(head, _)| head.kind == kind::GOAWAY);
+    all.map(|(_, payload)| u32::from_be_bytes(*payload.first_chunk().unwrap()))
+        .collect()
+}
+
 /// Frames that were read, and had to wait since nobody took the answers to those before them, are not forgotten although
 /// nothing more comes.
 #[test]
@@ -149,4 +163,30 @@ fn what_had_to_wait_is_answered_once_answers_are_taken() {
         });
     }
     assert!(waited > 0, "none has waited");
+}
+
+/// P11: whatever the client answers before it is asked, and however often it does.
+#[test]
+fn the_last_goaway_is_said_once() {
+    play(Timeouts::default(), async |mut world| {
+        let answer = frame(kind::PING, flag::ACK, 0, &LEAVING);
+        // Nobody has asked yet; and the stream stays open, since its client lets nothing through.
+        let window = [0, setting::INITIAL_WINDOW_SIZE as u8, 0, 0, 0, 0];
+        let narrow = frame(kind::SETTINGS, 0, 0, &window);
+        world
+            .send(&[answer.clone(), narrow, request(1)].concat())
+            .await;
+        assert!(goaways(&world.take().await).is_empty());
+        world.connection.announce_end_at(Instant::now());
+        assert_eq!(goaways(&world.take().await), [MOST]);
+        world.send(&answer.repeat(2)).await;
+        assert_eq!(goaways(&world.take().await), [1]);
+        world.send(&answer).await;
+        assert!(goaways(&world.take().await).is_empty());
+        let wide = frame(kind::WINDOW_UPDATE, 0, 1, &[0, 0, 1, 0]);
+        world.send(&wide).await;
+        let came = world.take().await;
+        assert_eq!((answered(&came), goaways(&came)), (vec![1], vec![]));
+        assert_eq!(world.over().await, Over::Done);
+    });
 }
