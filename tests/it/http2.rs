@@ -535,6 +535,8 @@ fn a_dead_client_is_found_by_a_ping() {
         .find(|it| it.request().path() == "/held/alive");
     alive_one.unwrap().answer("ok");
     assert_eq!(alive.answer(1).text(), "ok");
+    let series = "tidegate_downstream_connections_closed_total{how=\"forced\",listener=\"http\"}";
+    assert_eq!(tidegate.metric(series), Some(1.0));
 }
 
 #[test]

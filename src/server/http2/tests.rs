@@ -10,12 +10,16 @@ use tokio::time::{sleep, timeout};
 
 use super::frames::LEAVING;
 use super::*;
+use crate::clock::TICK;
 use crate::http2::frame::{FrameHead, HEAD, MOST, flag, put_frame};
 use crate::server::listener::tests::entry;
 use crate::server::{Crowd, Room, Timeouts};
 
 /// What the pipe takes, each way: more than a client may leave lying, so that all of that is written at once where there is room.
 const PIPE: usize = 2 * OUT_MAX;
+
+/// How long the last frames are waited for.
+const LAST: Duration = Duration::from_secs(2);
 
 /// What no test waits for in vain.
 const LONG: Duration = Duration::from_secs(600);
@@ -85,6 +89,14 @@ impl World {
         frames
     }
 
+    /// Leaves more lying than the pipe takes.
+    async fn leave_lying(&mut self) -> usize {
+        let count = (PIPE + 10_000) / ping().len();
+        self.send(&ping().repeat(count)).await;
+        self.all_wait().await;
+        count
+    }
+
     /// Bytes that have been read and not been taken yet.
     fn untaken(&self) -> usize {
         self.connection.watched.intake.borrow().inbox.bytes.len()
@@ -99,6 +111,18 @@ impl World {
     async fn over(&mut self) -> Over {
         let over = timeout(LONG, &mut self.over).await;
         over.expect("it is over").unwrap()
+    }
+
+    /// Why it is over, which it is after this time by a clock that is not exact.
+    async fn over_after(&mut self, time: Duration) -> Over {
+        let begin = Instant::now();
+        let over = self.over().await;
+        let took = begin.elapsed();
+        assert!(
+            (time - TICK..time + 4 * TICK).contains(&took),
+            "{took:?} instead of {time:?}"
+        );
+        over
     }
 }
 
@@ -188,5 +212,41 @@ fn the_last_goaway_is_said_once() {
         let came = world.take().await;
         assert_eq!((answered(&came), goaways(&came)), (vec![1], vec![]));
         assert_eq!(world.over().await, Over::Done);
+    });
+}
+
+#[test]
+fn last_frames_that_nobody_takes_are_not_waited_for() {
+    let idle = || Timeouts {
+        keep_alive: Duration::from_secs(5),
+        ..Timeouts::default()
+    };
+    // An idle client is told, asked whether it knows, and told what was the last.
+    play(idle(), async |mut world| {
+        world.leave_lying().await;
+        let over = world.over_after(idle().keep_alive + 2 * LAST).await;
+        assert_eq!(over, Over::Stalled);
+    });
+    // One that takes them at the last moment has them all.
+    play(idle(), async |mut world| {
+        let count = world.leave_lying().await;
+        sleep(idle().keep_alive + 2 * LAST - 2 * TICK).await;
+        let came = world.take().await;
+        assert_eq!((pings(&came), goaways(&came)), (count, vec![MOST, 0]));
+        assert_eq!(world.over().await, Over::Done);
+    });
+    // One that has broken the rules.
+    play(idle(), async |mut world| {
+        world.leave_lying().await;
+        world.send(&frame(kind::DATA, 0, 0, b"x")).await;
+        let over = world.over_after(LAST).await;
+        assert_eq!(over, Over::Refused(Refusal::Frames));
+    });
+    // One that says itself that it has no more requests.
+    play(idle(), async |mut world| {
+        world.leave_lying().await;
+        world.client.shutdown().await.unwrap();
+        let over = world.over_after(LAST).await;
+        assert_eq!(over, Over::Stalled);
     });
 }
