@@ -388,6 +388,21 @@ fn a_reset_gives_the_place_back() {
     assert_eq!(client.get("/after").status(), 200);
 }
 
+/// As over HTTP/1: most who do this have closed the connection. Whoever waits for an answer can close its end after it.
+#[test]
+fn a_client_that_closes_its_end_is_taken_to_be_gone() {
+    let a = Endpoint::start("a");
+    let tidegate = Setup::of(&[&a]).start();
+    let mut client = connect(&tidegate);
+    assert_eq!(client.get("/before").status(), 200);
+    client.ask("/held");
+    let exchange = a.held();
+    client.finish();
+    exchange.end();
+    client.end();
+    assert_eq!(tidegate.logged("/held")["code"], "client_closed");
+}
+
 #[test]
 fn a_client_that_goes_gives_its_places_back() {
     let a = Endpoint::start("a");

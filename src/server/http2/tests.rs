@@ -250,3 +250,19 @@ fn last_frames_that_nobody_takes_are_not_waited_for() {
         assert_eq!(over, Over::Stalled);
     });
 }
+
+/// A client that closes its end behind its requests' answers, whether it has taken them yet or not, gets them.
+#[test]
+fn what_was_said_before_the_clients_end_is_written() {
+    play(Timeouts::default(), async |mut world| {
+        let count = world.leave_lying().await;
+        world.send(&[request(1), request(3)].concat()).await;
+        world.all_wait().await;
+        world.client.shutdown().await.unwrap();
+        world.all_wait().await;
+        assert!(!world.over.is_finished());
+        let came = world.take().await;
+        assert_eq!((pings(&came), answered(&came)), (count, vec![1, 3]));
+        assert_eq!(world.over().await, Over::Done);
+    });
+}
