@@ -266,3 +266,65 @@ fn what_was_said_before_the_clients_end_is_written() {
         assert_eq!(world.over().await, Over::Done);
     });
 }
+
+/// Heads in two parts, between which time passes: within a frame's head, within a frame, and between frames.
+fn heads(stream: u32) -> [[Vec<u8>; 2]; 3] {
+    let cut = |at| {
+        let whole = request(stream);
+        let (front, back) = whole.split_at(at);
+        [front.to_vec(), back.to_vec()]
+    };
+    let frames = [
+        frame(kind::HEADERS, flag::END_STREAM, stream, &FIELDS[..3]),
+        frame(kind::CONTINUATION, flag::END_HEADERS, stream, &FIELDS[3..]),
+    ];
+    [cut(5), cut(12), frames]
+}
+
+/// A head that begins right behind another, which was slow but not too slow.
+#[test]
+fn each_head_has_a_time_of_its_own() {
+    let header = Timeouts::default().header;
+    let almost = header - 2 * TICK;
+    for [front, back] in heads(1) {
+        for [next_front, next_back] in heads(3) {
+            play(Timeouts::default(), async |mut world| {
+                world.send(&front).await;
+                world.all_wait().await;
+                sleep(almost).await;
+                world.send(&[&back[..], &next_front].concat()).await;
+                assert_eq!(answered(&world.take().await), [1]);
+                sleep(almost).await;
+                assert!(answered(&world.take().await).is_empty());
+                world.send(&next_back).await;
+                assert_eq!(answered(&world.take().await), [3]);
+                assert!(!world.over.is_finished());
+            });
+        }
+    }
+}
+
+#[test]
+fn a_head_is_not_waited_for_longer_than_its_time() {
+    let header = Timeouts::default().header;
+    for [front, _] in heads(3) {
+        play(Timeouts::default(), async |mut world| {
+            world.send(&[&request(1)[..], &front].concat()).await;
+            assert_eq!(world.over_after(header).await, Over::SlowHead);
+        });
+    }
+    // More of it, byte by byte, is not the whole of it.
+    play(Timeouts::default(), async |mut world| {
+        let begin = Instant::now();
+        let long = frame(kind::HEADERS, flag::END_STREAM, 1, &[0; 1000]);
+        for byte in long.chunks(1) {
+            if world.over.is_finished() {
+                break;
+            }
+            world.send(byte).await;
+            sleep(header / 40).await;
+        }
+        assert_eq!(world.over().await, Over::SlowHead);
+        assert!(begin.elapsed() < header + header / 10);
+    });
+}
