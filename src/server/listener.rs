@@ -203,7 +203,9 @@ impl Entry {
         let guest = Guest(self.clone());
         if self.tls.is_some() || self.settings.proxy_protocol {
             self.tracker.spawn_local(async move {
-                if let Some((stream, ends, counted)) = guest.0.introduce(stream, ends).await {
+                // Boxed: it is several times what serves the connection from then on.
+                let introduced = Box::pin(guest.0.introduce(stream, ends)).await;
+                if let Some((stream, ends, counted)) = introduced {
                     guest.0.welcome(stream, ends).await;
                     drop(counted);
                 }
