@@ -201,8 +201,8 @@ async fn resumes_sessions_on_every_worker_and_over_a_renewal() {
     assert_eq!(second.kind, HandshakeKind::Resumed);
 }
 
-#[tokio::test]
-async fn tickets_wait_for_the_first_answer() {
+/// Both ends of a connection whose handshake is over.
+async fn ends() -> (client::TlsStream<TcpStream>, TlsStream) {
     let authority = Authority::new();
     let acceptor = Acceptor::new(&settings(vec![authority.sign("web", &["web.test"])])).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -210,13 +210,19 @@ async fn tickets_wait_for_the_first_answer() {
         let stream = TcpStream::connect(listener.local_addr().unwrap());
         let name = ServerName::try_from("web.test").unwrap();
         let client = authority.client(None);
-        client.connect(name, stream.await.unwrap()).await.unwrap()
+        client.connect(name, stream.await.unwrap()).await
     };
     let serve = async { acceptor.accept(listener.accept().await.unwrap().0).await };
     let (client, server) = tokio::join!(ask, serve);
+    (client.unwrap(), server.unwrap())
+}
+
+#[tokio::test]
+async fn tickets_wait_for_the_first_answer() {
+    let (client, mut server) = ends().await;
     let (tcp, _) = client.get_ref();
     assert!(!has_come(tcp), "a packet of their own");
-    server.unwrap().write_all(b"!").await.unwrap();
+    server.write_all(b"!").await.unwrap();
     tcp.readable().await.unwrap();
     let mut bytes = [0; 1024];
     let came = tcp.try_read(&mut bytes).unwrap();
@@ -227,20 +233,9 @@ async fn tickets_wait_for_the_first_answer() {
 
 #[tokio::test]
 async fn what_was_decrypted_can_be_read_though_the_socket_is_empty() {
-    let authority = Authority::new();
-    let acceptor = Acceptor::new(&settings(vec![authority.sign("web", &["web.test"])])).unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let ask = async {
-        let stream = TcpStream::connect(listener.local_addr().unwrap());
-        let name = ServerName::try_from("web.test").unwrap();
-        let client = authority.client(None);
-        let mut stream = client.connect(name, stream.await.unwrap()).await.unwrap();
-        stream.write_all(b"ab").await.unwrap();
-        stream
-    };
-    let serve = async { acceptor.accept(listener.accept().await.unwrap().0).await };
-    let (mut client, server) = tokio::join!(ask, serve);
-    let mut server = Stream::Tls(Box::new(server.unwrap()));
+    let (mut client, server) = ends().await;
+    client.write_all(b"ab").await.unwrap();
+    let mut server = Stream::Tls(Box::new(server));
     let mut cx = Context::from_waker(Waker::noop());
     assert_eq!(server.read_u8().await.unwrap(), b'a');
     assert!(server.poll_readable(&mut cx).is_ready() && !server.is_quiet());
