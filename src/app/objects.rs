@@ -64,6 +64,7 @@ impl App {
         while self.objects.are_wanted() && !self.hear_part() {
             self.objects.changed().await;
         }
+        self.probes.wait_for(None);
     }
 
     /// Puts in force what the objects say now.
@@ -83,6 +84,8 @@ impl App {
             // The writer is gone, which its own end has told.
             return;
         }
+        // Not before: whoever is sent here then finds the routes.
+        self.probes.wait_for(None);
         let part = self.in_force.part();
         info!(
             routes = part.routes.len(),
@@ -110,7 +113,7 @@ impl App {
         }
     }
 
-    /// Takes note of the newest part. True when it is another one than before.
+    /// Takes note of the newest part. True when it is another one than before, or the first.
     fn hear_part(&mut self) -> bool {
         let Known { part, waiting } = self.objects.now();
         let Some(part) = part else {
@@ -120,7 +123,6 @@ impl App {
             return false;
         };
         let is_first = self.probes.is_waiting();
-        self.probes.wait_for(None);
         let is_new = *part != **self.in_force.part();
         if let Ok(mut last) = self.last_reload.lock() {
             last.objects = Some(part.clone());
